@@ -1,0 +1,138 @@
+"""Pictures at the waist: encoded bytes and their media type, never tensors and never decoded pixels.
+
+Decoding is a promise to be careful: sizes are read from the header before any pixel is, so that a
+decompression bomb costs nothing, and a truncated file is an error instead of a half-grey picture.
+"""
+
+import io
+import warnings
+from typing import TYPE_CHECKING, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from sdenv.core.errors import BadImage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PNG: Final = "image/png"
+JPEG: Final = "image/jpeg"
+WEBP: Final = "image/webp"
+
+MAX_DECODED_PIXELS: Final = 64_000_000  # conventions, "Limits": decoded input 64 MP
+MAX_ENCODED_BYTES: Final = 64 * 2**20  # conventions, "Limits": body 64 MiB
+
+_MAGIC: Final[tuple[tuple[bytes, str], ...]] = ((b"\x89PNG\r\n\x1a\n", PNG), (b"\xff\xd8\xff", JPEG))
+_PILLOW_FORMATS: Final = ("PNG", "JPEG", "WEBP")  # what is read; Pillow's other parsers are never reached
+
+
+class ImageData(BaseModel):
+    """An encoded picture.
+
+    Attributes:
+        data: The bytes of the file, PNG, JPEG or WebP; base64 in JSON.
+        media_type: For example `image/png`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
+
+    data: bytes
+    media_type: str
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str = "the picture") -> "ImageData":
+        """Wraps bytes whose type is recognised by their first bytes, whatever the file is called.
+
+        Args:
+            data: An encoded picture.
+            name: What to call it in an error.
+
+        Raises:
+            BadImage: The bytes are neither PNG, JPEG nor WebP.
+        """
+        return cls(data=data, media_type=sniff_media_type(data, name))
+
+    def __repr__(self) -> str:
+        return f"ImageData({self.media_type}, {len(self.data)} bytes)"
+
+
+def sniff_media_type(data: bytes, name: str = "the picture") -> str:
+    """The media type that the first bytes announce; raises BadImage for anything but PNG, JPEG and WebP."""
+    for magic, media_type in _MAGIC:
+        if data.startswith(magic):
+            return media_type
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return WEBP
+    found = "it is empty" if not data else f"it begins with {data[:8]!r}"
+    raise BadImage(f"{name} is not a picture that sdenv reads: {found}.", hint="Give a PNG, JPEG or WebP file.")
+
+
+def open_checked(image: ImageData, name: str = "the picture") -> "Image":
+    """Opens a picture without decoding it: format known, size within the limit.
+
+    Raises:
+        BadImage: Not a picture, or more than MAX_DECODED_PIXELS pixels.
+    """
+    import PIL.Image
+
+    if len(image.data) > MAX_ENCODED_BYTES:
+        raise BadImage(f"{name} has {len(image.data)} bytes; the limit is {MAX_ENCODED_BYTES}.")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large pictures at a limit of its own; ours is checked on the next lines.
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            opened = PIL.Image.open(io.BytesIO(image.data), formats=_PILLOW_FORMATS)
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+        raise BadImage(f"{name} cannot be read as a picture.", why=f"{error}.") from error
+    width_px, height_px = opened.size
+    if width_px * height_px > MAX_DECODED_PIXELS:
+        raise BadImage(
+            f"{name} would decode to {width_px}x{height_px} pixels.",
+            why=f"The limit for input pictures is {MAX_DECODED_PIXELS // 1_000_000} megapixels.",
+            hint="Give a smaller picture.",
+        )
+    return opened
+
+
+def size_of(image: ImageData, name: str = "the picture") -> tuple[int, int]:
+    """Width and height in pixels as a viewer shows them (EXIF rotation applied), read from the header."""
+    opened = open_checked(image, name)
+    width_px, height_px = opened.size
+    rotated = opened.getexif().get(_EXIF_ORIENTATION, 1) >= _FIRST_ROTATED_ORIENTATION
+    return (height_px, width_px) if rotated else (width_px, height_px)
+
+
+_EXIF_ORIENTATION: Final = 0x0112
+_FIRST_ROTATED_ORIENTATION: Final = 5  # EXIF 2.3, table 6: values 5 to 8 swap rows and columns
+
+
+def decode(image: ImageData, name: str = "the picture") -> "Image":
+    """Decodes a picture completely, with its EXIF rotation applied.
+
+    Returns:
+        A loaded Pillow image in its own mode (RGB, RGBA, L, ...).
+
+    Raises:
+        BadImage: Not a picture, too large, or truncated.
+    """
+    import PIL.ImageOps
+
+    opened = open_checked(image, name)
+    try:
+        opened.load()
+        return PIL.ImageOps.exif_transpose(opened)
+    except (OSError, SyntaxError, ValueError, MemoryError) as error:
+        raise BadImage(
+            f"{name} is damaged or incomplete.", why=f"{error}.", hint="Copy or download the file again."
+        ) from error
+
+
+def encode_png(picture: "Image") -> ImageData:
+    """Encodes a Pillow image as PNG without metadata, losslessly.
+
+    Compression level 1: measured on 512 px pictures it costs a fifth of Pillow's default 6 for files 10 to 20 %
+    larger; pictures are written once and read often, but the one who waits is the person at the prompt.
+    """
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", compress_level=1)
+    return ImageData(data=buffer.getvalue(), media_type=PNG)

@@ -1,0 +1,42 @@
+"""What can ask for pictures on behalf of others: a protocol in front of an engine."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from sdenv.services.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens. Loopback unless told otherwise; port 0 = any free port."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+class ServerSettings(BaseModel):
+    """Base of every server's own settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Server(ABC):
+    """A front end that speaks one protocol."""
+
+    Settings: ClassVar[type[ServerSettings]] = ServerSettings
+
+    @abstractmethod
+    def __init__(self, settings: ServerSettings) -> None:
+        """Keeps the settings; binds nothing."""
+
+    @abstractmethod
+    def serve(self, engine: "Engine", address: Address) -> None:
+        """Serves until `stop()` is called from another thread; binds, answers, and frees the port."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Ends `serve` soon; may be called from any thread, and twice."""
