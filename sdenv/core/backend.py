@@ -132,7 +132,8 @@ class Backend(ABC):
     def generate(self, request: GenerationRequest, context: JobContext) -> GenerationResult:
         """Makes the pictures of one request, blocking until they are done.
 
-        Emits `PictureReady` for each picture as it is finished, steps before it, and returns all of them.
+        Emits `RequestResolved` once, then steps and `PictureReady` for each picture as it is finished, and returns
+        all of them.
 
         Raises:
             Cancelled: The job was cancelled.

@@ -11,6 +11,7 @@ from typing import Final
 
 from sdenv.core.errors import SdenvError
 from sdenv.core.image import ImageData
+from sdenv.core.request import ResolvedRequest
 from sdenv.core.result import GenerationResult
 
 EVENT_VERSION: Final = 1  # raised when the meaning of a field changes, never when one is added
@@ -21,6 +22,23 @@ class PhaseStarted:
     """A named part of the work begins: `loading`, `encoding`, `denoising`, `decoding`, ..."""
 
     phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestResolved:
+    """Every decision is made: what will be done. Once, before the first picture is ready.
+
+    A picture that is ready can then be saved with how it was made, even when those after it never come.
+
+    Attributes:
+        resolved: The request with nothing left open.
+        model_hash: As in GenerationResult.
+        made_with: As in GenerationResult.
+    """
+
+    resolved: ResolvedRequest
+    model_hash: str = ""
+    made_with: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +93,7 @@ class Notice:
     message: str
 
 
-Event = PhaseStarted | StepDone | PreviewReady | BytesMoved | PictureReady | Measured | Notice
+Event = PhaseStarted | RequestResolved | StepDone | PreviewReady | BytesMoved | PictureReady | Measured | Notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +126,7 @@ class Progress:
         bytes_moved: The newest byte count.
         measured: The newest measurements.
         notices: All notices, in order.
+        resolved: What is being made, once that is decided.
     """
 
     count: int = 1
@@ -118,6 +137,7 @@ class Progress:
     bytes_moved: BytesMoved | None = None
     measured: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     notices: tuple[Notice, ...] = ()
+    resolved: ResolvedRequest | None = None
 
     @property
     def fraction(self) -> float:
@@ -134,6 +154,8 @@ def advance(progress: Progress, event: Event) -> Progress:
     match event:
         case PhaseStarted(phase):
             return replace(progress, phase=phase)
+        case RequestResolved(resolved):
+            return replace(progress, resolved=resolved)
         case StepDone(step, total, index):
             if step <= progress.steps.get(index, (0, total))[0]:
                 return progress
@@ -152,6 +174,7 @@ def advance(progress: Progress, event: Event) -> Progress:
 
 _TYPE_NAMES: Final[dict[type, str]] = {
     PhaseStarted: "phase-started",
+    RequestResolved: "request-resolved",
     StepDone: "step-done",
     PreviewReady: "preview-ready",
     BytesMoved: "bytes-moved",
@@ -159,6 +182,8 @@ _TYPE_NAMES: Final[dict[type, str]] = {
     Measured: "measured",
     Notice: "notice",
 }
+
+_PICTURE_FIELDS: Final = {"init_image", "mask", "references", "controls"}
 
 
 def event_record(event: Event, job_id: str, with_pictures: bool = False) -> dict[str, object]:
@@ -172,6 +197,8 @@ def event_record(event: Event, job_id: str, with_pictures: bool = False) -> dict
     record: dict[str, object] = {"v": EVENT_VERSION, "type": _TYPE_NAMES[type(event)], "job": job_id}
     for each in fields(event):
         value = getattr(event, each.name)
+        if isinstance(value, ResolvedRequest):
+            value = value.model_dump(mode="json", exclude=None if with_pictures else _PICTURE_FIELDS)
         if not isinstance(value, ImageData):
             record[each.name] = dict(value) if isinstance(value, Mapping) else value
             continue
