@@ -1,0 +1,180 @@
+"""Writes docs/reference/ from the code; with --check it fails when a page and the code differ.
+
+    python docs/generate.py [--check]
+"""
+
+import difflib
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+REFERENCE = Path(__file__).parent / "reference"
+GENERATED = "<!-- Written by docs/generate.py; change the code and run `make docs`. -->\n\n"
+
+
+def first_paragraph(text: str | None) -> str:
+    """The first paragraph of a docstring on one line."""
+    return " ".join(inspect.cleandoc(text or "").split("\n\n")[0].split())
+
+
+def attribute_texts(documented: type) -> dict[str, str]:
+    """The "Attributes:" section of a class docstring, by name."""
+    lines = inspect.cleandoc(documented.__doc__ or "").splitlines()
+    found: dict[str, str] = {}
+    name = ""
+    for line in lines[lines.index("Attributes:") + 1 :] if "Attributes:" in lines else ():
+        if line.startswith("    ") and not line.startswith("     ") and ":" in line:
+            name, _, text = line.strip().partition(":")
+            found[name] = text.strip()
+        elif name and line.strip():
+            found[name] += " " + line.strip()
+        elif not line.strip():
+            continue
+        else:
+            break
+    return found
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows)]
+    return "".join(f"| {line} |\n" for line in lines)
+
+
+def errors_page() -> str:
+    """Every error code, its kind, its exit code and its meaning."""
+    from sdenv.core.errors import EXIT_CODES, all_error_types
+
+    rows: dict[str, tuple[str, ...]] = {}
+    for each in all_error_types():
+        again = "yes" if each.repeats else "no"
+        row = (f"`{each.code}`", each.kind.value, str(EXIT_CODES[each.kind]), again, first_paragraph(each.__doc__))
+        rows.setdefault(each.code, row)
+    return (
+        "# Errors\n\nEvery error says what happened, why, and what to type next. Scripts match on the code; the exit "
+        "code of a command follows from the kind. *Repeats* says whether the very same request would fail again.\n\n"
+        + table(("code", "kind", "exit code", "repeats", "meaning"), [rows[code] for code in sorted(rows)])
+        + "\nExit code 0 is success. With `--debug` an `internal-error` shows its traceback.\n"
+    )
+
+
+def request_page() -> str:
+    """The fields of a request with their ranges."""
+    from sdenv.core import request
+
+    parts = [
+        "# The request\n\nOne request for every backend: `sdenv generate` builds it from flags, `--request` reads it as "
+        "JSON, every picture carries it. `null` or absent means that the backend decides. An unknown field is an error.\n",
+    ]
+    for model in (request.GenerationRequest, request.Control, request.LoRA, request.Hires):
+        parts.append(f"\n## {model.__name__}\n\n{first_paragraph(model.__doc__)}\n\n")
+        parts.append(table(("field", "type", "default", "meaning"), list(_field_rows(model))))
+    return "".join(parts)
+
+
+def _field_rows(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    texts = attribute_texts(model)
+    for name, schema in model.model_json_schema()["properties"].items():
+        default = "required" if name in model.model_json_schema().get("required", ()) else f"`{schema.get('default')}`"
+        if schema.get("default") is None and default != "required":
+            default = "empty" if schema.get("type") in ("array", "object") else "decided"
+        meaning = texts.get(name, "")
+        if not meaning:
+            raise SystemExit(f"{model.__name__}.{name} has no text in the docstring")
+        yield f"`{name}`", _type_text(schema), default, meaning
+
+
+def _type_text(schema: dict[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(_type_text(each) for each in schema["anyOf"] if each.get("type") != "null")
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if schema.get("type") == "array":
+        return f"list of {_type_text(schema.get('items', {}))}"
+    low, high = schema.get("minimum", schema.get("exclusiveMinimum")), schema.get("maximum")
+    limits = f" {low:g}..{high:g}" if low is not None and high is not None else ""
+    return f"{schema.get('type', 'any')}{limits}"
+
+
+def events_page() -> str:
+    """The events, as JSON lines."""
+    from sdenv.core import events
+
+    parts = [
+        "# Events\n\nWith `--progress json` each event is one JSON object a line on stderr: "
+        f'`{{"v": {events.EVENT_VERSION}, "type": ..., "job": ..., ...}}`. `v` is raised when a meaning changes, never when a '
+        "field is added.\n\n",
+    ]
+    rows = []
+    for event in get_args(events.Event):
+        names = ", ".join(f"`{each.name}`" for each in fields(event))
+        rows.append((f"`{events._TYPE_NAMES[event]}`", names, first_paragraph(event.__doc__)))
+    parts.append(table(("type", "fields", "meaning"), rows))
+    parts.append("\nA picture is given as `media_type` and `picture_bytes` (its size), not as text.\n")
+    return "".join(parts)
+
+
+def backends_page() -> str:
+    """What each built-in backend declares."""
+    from sdenv.backends import BACKENDS, ROWS
+
+    rows = []
+    for name in sorted(ROWS):
+        declared = BACKENDS.load(name).declared
+        tasks = ", ".join(sorted(task.value for task in declared.tasks))
+        carries = ", ".join(f"`{each}`" for each in sorted(declared.carries))
+        detail = f"{declared.cancel}; {declared.progress}; previews {'yes' if declared.previews else 'no'}"
+        rows.append((f"`{name}`", ROWS[name].summary, tasks, carries, detail))
+    head = ("backend", "what it is", "tasks", "request fields it carries", "cancel; progress; previews")
+    return "# Backends\n\nA field that a backend does not carry is refused before any work.\n\n" + table(head, rows)
+
+
+def samplers_page() -> str:
+    """The table of samplers."""
+    from sdenv.core.samplers import SAMPLERS, SCHEDULES
+
+    rows = [
+        (f"`{name}`", each.diffusers_class or "-", each.draw_things or "-", ", ".join(f"`{a}`" for a in each.aliases))
+        for name, each in SAMPLERS.items()
+    ]
+    head = ("sampler", "diffusers", "Draw Things", "also known as")
+    schedules = ", ".join(f"`{name}`" for name in SCHEDULES)
+    return f"# Samplers\n\n{table(head, rows)}\n## Schedules\n\n{schedules}\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "errors.md": errors_page,
+    "request.md": request_page,
+    "events.md": events_page,
+    "backends.md": backends_page,
+    "samplers.md": samplers_page,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the pages, or compares them; returns the exit code."""
+    check = "--check" in arguments
+    stale = 0
+    for name, build in PAGES.items():
+        path, text = REFERENCE / name, GENERATED + build()
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        if text == old:
+            continue
+        stale += 1
+        if check:
+            difference = difflib.unified_diff(old.splitlines(), text.splitlines(), f"docs/reference/{name}", "the code")
+            sys.stderr.write("\n".join(list(difference)[:40]) + "\n")
+        else:
+            path.write_text(text, encoding="utf-8")
+    if check and stale:
+        sys.stderr.write(f"{stale} page(s) of docs/reference differ from the code: run `make docs`.\n")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
