@@ -72,7 +72,12 @@ class Control(BaseModel):
 
 
 class LoRA(BaseModel):
-    """A low-rank adapter by name (never a path of the client's machine) and its weight."""
+    """A low-rank adapter.
+
+    Attributes:
+        name: Its name where the model runs; never a path of the one who asks.
+        weight: Strength, -10 to 10; 1 as trained, 0 off.
+    """
 
     model_config = _STRICT
 
