@@ -1,0 +1,98 @@
+"""Files that appear whole or not at all: written under a hidden name beside their place, synced, renamed."""
+
+import errno
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from sdenv.core.errors import DiskFull, FailedError, NotWritable, SdenvError
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FORBIDDEN: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+)
+_NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+def write_whole(path: Path, data: bytes, *, replace: bool, mode: int = 0o666) -> None:
+    """Writes a file so that nobody ever sees a part of it, not even after a crash.
+
+    Args:
+        path: Where; the folder exists.
+        data: The whole content.
+        replace: Whether a file that is there may be replaced.
+        mode: Permission bits before the umask.
+
+    Raises:
+        FileExistsError: The path is taken and `replace` is false, even if it was taken only a moment ago.
+        DiskFull: No space, quota or size limit left; nothing remains of the file.
+        NotWritable: The folder or the name does not allow it.
+    """
+    hidden = hidden_sibling(path)
+    try:
+        _write_synced(hidden, data, mode)
+        if replace:
+            hidden.replace(path)
+        else:
+            _place_new(hidden, path)
+        _sync_folder(path.parent)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
+def hidden_sibling(path: Path) -> Path:
+    """A name in the same folder that nobody else uses; short, since names are limited."""
+    return path.with_name(f".sdenv-{secrets.token_hex(8)}.part")
+
+
+def write_error(path: Path, error: OSError) -> SdenvError:
+    """The operating system's refusal to write, as an error that a person can act on."""
+    reason = f"{os.strerror(error.errno)}." if error.errno else f"{error}."
+    if error.errno in _FULL:
+        return DiskFull(
+            f"The disk is full: {str(path)!r} could not be written.",
+            why=reason,
+            hint="No partial file is left. Free some space, or give another place with -o.",
+        )
+    if error.errno in _FORBIDDEN:
+        return NotWritable(f"Cannot write {str(path)!r}.", why=reason, hint="Give another place with -o.")
+    return FailedError(f"Writing {str(path)!r} failed.", why=reason)
+
+
+def _write_synced(path: Path, data: bytes, mode: int) -> None:
+    path.touch(mode, exist_ok=False)
+    with path.open("r+b") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _place_new(hidden: Path, path: Path) -> None:
+    """Gives the file its name only if nobody else has taken it; two processes never both succeed."""
+    try:
+        path.hardlink_to(hidden)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        # FAT and some network file systems have no hard links: there an empty file takes the name first.
+        path.touch(exist_ok=False)
+        hidden.replace(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the new name survive a power cut, where the system can sync a folder."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
+    finally:
+        os.close(descriptor)
