@@ -32,9 +32,10 @@ class JobContext(Protocol):
         """Raises `Cancelled` if the job was cancelled; for places where nothing is to be reported."""
 
     def on_cancel(self, unblock: Callable[[], None]) -> AbstractContextManager[None]:
-        """While the context is open, a cancel calls `unblock` from another thread (close the socket, end the call).
+        """While the context is open, a cancel calls `unblock` from another thread.
 
-        It is called at once if the job is cancelled already.
+        It ends what blocks (closes the socket, ends the call), at once if the job is cancelled already, and
+        does not wait for the thread that it frees.
         """
 
 
@@ -66,7 +67,8 @@ class BackendStatus:
     Attributes:
         name: Its name in the registry.
         version: Its version, or that of the server it talks to.
-        models: What it can use; the first is the default. Empty = the backend does not tell, any name is passed on.
+        models: What it can use; the first is the default. Empty = the backend does not tell, any name is
+        passed on.
         capabilities: What it can do, before the rules of a single model.
     """
 
@@ -132,8 +134,8 @@ class Backend(ABC):
     def generate(self, request: GenerationRequest, context: JobContext) -> GenerationResult:
         """Makes the pictures of one request, blocking until they are done.
 
-        Emits `RequestResolved` once, then steps and `PictureReady` for each picture as it is finished, and returns
-        all of them.
+        Emits `RequestResolved` once, then steps and `PictureReady` for each picture as it is finished, and
+        returns all of them.
 
         Raises:
             Cancelled: The job was cancelled.

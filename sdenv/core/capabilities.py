@@ -1,7 +1,8 @@
 """What a backend can do, as plain data; and what of a request it cannot.
 
-Three steps narrow it: what the backend's class declares (known without a connection), what `probe()` finds, what the
-protocol's `CARRIES` can transport. A request is compared before any model loads and before any job is queued.
+Three steps narrow it: what the backend's class declares (known without a connection), what `probe()` finds,
+what the protocol's `CARRIES` can transport. A request is compared before any model loads and before any job
+is queued.
 """
 
 import math
@@ -47,7 +48,8 @@ class SizeRule:
         if self.native:
             return (width_px, height_px) in self.native
         return all(
-            self.min_px <= side <= self.max_px and side % self.multiple_px == 0 for side in (width_px, height_px)
+            self.min_px <= side <= self.max_px and side % self.multiple_px == 0
+            for side in (width_px, height_px)
         )
 
     def fits(self, width_px: int, height_px: int) -> bool:
@@ -189,7 +191,9 @@ def _size(request: GenerationRequest, rule: SizeRule) -> tuple[Mismatch, ...]:
     height_px = request.height or request.width or 0
     if not rule.accepts(width_px, height_px):
         nearest = "x".join(str(side) for side in rule.nearest(width_px, height_px))
-        reason = "its sizes are " + ", ".join(f"{w}x{h}" for w, h in rule.native) if rule.native else _range(rule)
+        reason = (
+            "its sizes are " + ", ".join(f"{w}x{h}" for w, h in rule.native) if rule.native else _range(rule)
+        )
         wanted = f"{width_px}x{height_px}"
         return (Mismatch("size", wanted, f"{reason}; the nearest is {nearest}", SizeNotPossible),)
     if not rule.fits(width_px, height_px):
@@ -210,7 +214,9 @@ def _names(request: GenerationRequest, capabilities: Capabilities) -> tuple[Mism
         if value is None or known is None or name not in capabilities.carries:
             continue
         if value.casefold() not in {each.casefold() for each in known}:
-            found.append(Mismatch(name, repr(value), "unknown here. " + did_you_mean(value, known), UnknownSampler))
+            found.append(
+                Mismatch(name, repr(value), "unknown here. " + did_you_mean(value, known), UnknownSampler)
+            )
     if "controls" in capabilities.carries:
         for control in request.controls:
             if control.type not in capabilities.controls:
@@ -224,7 +230,9 @@ def _counts(request: GenerationRequest, capabilities: Capabilities) -> tuple[Mis
     if request.count > capabilities.max_count:
         found.append(Mismatch("count", str(request.count), f"at most {capabilities.max_count} a request"))
     if (request.batch_size or 1) > capabilities.max_batch:
-        found.append(Mismatch("batch_size", str(request.batch_size), f"at most {capabilities.max_batch} at once"))
+        found.append(
+            Mismatch("batch_size", str(request.batch_size), f"at most {capabilities.max_batch} at once")
+        )
     return tuple(found)
 
 
@@ -239,4 +247,5 @@ def refusal(found: tuple[Mismatch, ...], backend: str, alternatives: tuple[str, 
     error_type = found[0].error_type if len({each.error_type for each in found}) == 1 else UnsupportedError
     hint = f"Possible with: {', '.join(f'-b {name}' for name in alternatives)}." if alternatives else ""
     what = f"The backend {backend!r} cannot make this picture."
-    return error_type(what, why="; ".join(str(each) for each in found) + ".", hint=hint)
+    why = "; ".join(str(each).rstrip() for each in found)
+    return error_type(what, why=why if why.endswith(("?", ".")) else f"{why}.", hint=hint)

@@ -17,9 +17,9 @@
     |-- Denied                      denied          8
     `-- Cancelled                   cancelled     130
 
-`kind` decides the exit code and the status of every protocol; `code` is the stable word that scripts match on;
-`repeats` says whether the very same request would fail again (what repeats is never answered with a status that
-clients retry). The page docs/reference/errors.md is generated from this module.
+`kind` decides the exit code and the status of every protocol; `code` is the stable word that scripts match
+on; `repeats` says whether the very same request would fail again (what repeats is never answered with a
+status that clients retry). The page docs/reference/errors.md is generated from this module.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,6 +1,6 @@
 """What happens during a job, as values; and the one fold that says how far it is.
 
-Terminal bars, JSON lines, A1111's polled progress and the history all read `Progress`; there is no second copy.
+Terminal bars, JSON lines, A1111's polled progress and the history all read `Progress`; there is no other.
 """
 
 import base64
@@ -93,7 +93,9 @@ class Notice:
     message: str
 
 
-Event = PhaseStarted | RequestResolved | StepDone | PreviewReady | BytesMoved | PictureReady | Measured | Notice
+Event = (
+    PhaseStarted | RequestResolved | StepDone | PreviewReady | BytesMoved | PictureReady | Measured | Notice
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What each family of models wants when the user says nothing.
 
-Some protocols cannot say "unset" (Draw Things sends 0 for it, and 0 steps is no picture), so these values are put in
-before a request is encoded, by every backend from this one table.
+Some protocols cannot say "unset" (Draw Things sends 0 for it, and 0 steps is no picture), so these values are
+put in before a request is encoded, by every backend from this one table.
 """
 
 from dataclasses import dataclass
@@ -43,8 +43,12 @@ FAMILIES: Final[dict[str, Family]] = {
         Family("other", "other", 512, 8, 20, 7.0),
     )
 }
-"""By name. The numbers for v1 and SDXL are settled in the project's conventions; those of newer families are the
-defaults of their diffusers pipelines (`StableDiffusion3Pipeline.__call__`, `FluxPipeline.__call__`)."""
+"""By name. The numbers for v1 and SDXL are settled in the project's conventions; those of newer families are
+the defaults of their diffusers pipelines (`StableDiffusion3Pipeline.__call__`, `FluxPipeline.__call__`)."""
+
+
+DEFAULT_STRENGTH: Final = 0.75
+"""How far an init image is changed when the user says nothing: AUTOMATIC1111's default; diffusers' is 0.8."""
 
 
 def family_named(name: str) -> Family:

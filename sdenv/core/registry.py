@@ -1,7 +1,7 @@
 """Tables of names: what is built in, and what other packages add through entry points.
 
-A table holds text only. Names can be listed without importing anything; a module is loaded when its name is chosen,
-and one that cannot be loaded fails alone.
+A table holds text only. Names can be listed without importing anything; a module is loaded when its name is
+chosen, and one that cannot be loaded fails alone.
 """
 
 import importlib
@@ -73,11 +73,14 @@ class Registry(Generic[T]):
         """
         rows = self._all.get(name)
         if rows is None:
-            raise self._error_type(f"There is no {self._what} {name!r}.", why=did_you_mean(name, list(self._all)))
+            raise self._error_type(
+                f"There is no {self._what} {name!r}.", why=did_you_mean(name, list(self._all))
+            )
         if len(rows) > 1:
             packages = " and ".join(sorted(row.package for row in rows))
             raise InternalError(
-                f"The {self._what} name {name!r} is taken twice, by {packages}.", hint="Uninstall one of them."
+                f"The {self._what} name {name!r} is taken twice, by {packages}.",
+                hint="Uninstall one of them.",
             )
         return rows[0]
 

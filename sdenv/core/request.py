@@ -1,7 +1,8 @@
 """What a person asks for: one request type for every front end and every backend.
 
-`GenerationRequest` holds what was said, `None` meaning "you decide"; `ResolvedRequest` holds what was really done,
-with nothing left to decide. Limits that hold for every backend are checked here, the rest by `capabilities`.
+`GenerationRequest` holds what was said, `None` meaning "you decide"; `ResolvedRequest` holds what was really
+done, with nothing left to decide. Limits that hold for every backend are checked here, the rest by
+`capabilities`.
 """
 
 import math
@@ -187,7 +188,9 @@ class GenerationRequest(_SharedFields):
 
     def said(self) -> frozenset[str]:
         """Names of the fields that ask for something: those that differ from the empty request."""
-        return frozenset(name for name in type(self).model_fields if getattr(self, name) != getattr(_EMPTY, name))
+        return frozenset(
+            name for name in type(self).model_fields if getattr(self, name) != getattr(_EMPTY, name)
+        )
 
 
 class ResolvedRequest(_SharedFields):
@@ -216,7 +219,7 @@ class ResolvedRequest(_SharedFields):
 
     @property
     def steps_to_run(self) -> int:
-        """The denoising steps that really run: fewer than `steps` on an init image (conventions, "The request")."""
+        """The denoising steps that really run: fewer than `steps` on an init image."""
         return self.steps if self.strength is None else steps_that_run(self.steps, self.strength)
 
 
@@ -263,7 +266,11 @@ def _fault(kind: str, location: Iterable[int | str], message: str, given: object
         return f"there is no field {path!r}"
     if kind == "value_error":
         return message.removeprefix("Value error, ")
-    shown = "" if given is None or isinstance(given, (dict, bytes, list, tuple)) else f" (given: {str(given)[:60]!s})"
+    shown = (
+        ""
+        if given is None or isinstance(given, (dict, bytes, list, tuple))
+        else f" (given: {str(given)[:60]!s})"
+    )
     lowered = message[:1].lower() + message[1:]
     return f"{path}: {lowered}{shown}"
 

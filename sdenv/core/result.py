@@ -13,8 +13,10 @@ class GenerationResult(BaseModel):
         images: One per picture asked for, in order of index.
         resolved: The request with nothing left open.
         backend: Name of the backend that did the work.
-        model_hash: First 10 hex digits of the SHA-256 of the weights, as AUTOMATIC1111 writes it; "" if unknown.
-        made_with: Facts that decide about the last bit: device, precision, versions; no names of people or places.
+        model_hash: First 10 hex digits of the SHA-256 of the weights, as AUTOMATIC1111 writes it; "" if
+        unknown.
+        made_with: Facts that decide about the last bit: device, precision, versions; no names of people or
+        places.
         seconds: Wall time of the work, model loading not counted.
     """
 

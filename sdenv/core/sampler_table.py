@@ -83,8 +83,8 @@ SCHEDULES: Final[dict[str, Schedule]] = {
         Schedule("Substep", None),
     )
 }
-"""By name. `Uniform` and `Normal` give the same numbers here, and so do `SGM Uniform` and `Simple` (both start
-at the last training step and go down evenly). `Substep` exists in Draw Things only."""
+"""By name. `Uniform` and `Normal` give the same numbers here, and so do `SGM Uniform` and `Simple` (both
+start at the last training step and go down evenly). `Substep` exists in Draw Things only."""
 
 _SIGMAS: Final = frozenset({"Karras", "Exponential", "Beta"})
 _SPACING: Final = frozenset({"Uniform", "Normal", "SGM Uniform", "Simple", "DDIM"})

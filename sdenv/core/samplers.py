@@ -33,7 +33,7 @@ FLOW_SAMPLER: Final = "Euler"
 
 
 def _squashed(name: str) -> str:
-    """Equal for all spellings of a name: no case, no separators, `++` as `pp`, `ancestral` as `a`, no leading k."""
+    """Equal for all spellings of a name: case, separators, `++` or `pp`, `ancestral` or `a`, a leading k."""
     plain = re.sub(r"[\s_\-.]+", "_", name.strip().casefold()).removeprefix("k_").removeprefix("sample_")
     return plain.replace("++", "pp").replace("ancestral", "a").replace("_", "")
 

@@ -1,6 +1,7 @@
 """What can ask for pictures on behalf of others: a protocol in front of an engine."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -34,8 +35,14 @@ class Server(ABC):
         """Keeps the settings; binds nothing."""
 
     @abstractmethod
-    def serve(self, engine: "Engine", address: Address) -> None:
-        """Serves until `stop()` is called from another thread; binds, answers, and frees the port."""
+    def serve(self, engine: "Engine", address: Address, ready: Callable[[Address], None]) -> None:
+        """Serves until `stop()` is called from another thread; binds, answers, and frees the port.
+
+        Args:
+            engine: Does the work; it is left open.
+            address: Where to listen.
+            ready: Called once with the address that was really bound, as soon as clients can connect.
+        """
 
     @abstractmethod
     def stop(self) -> None:

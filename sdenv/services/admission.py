@@ -1,0 +1,82 @@
+"""Whether a backend can do a request, and what to say if not: all that is decided before a job exists."""
+
+from typing import Final
+
+from sdenv.backends import BACKENDS
+from sdenv.core.backend import BackendStatus
+from sdenv.core.capabilities import Capabilities, Mismatch, mismatches, refusal
+from sdenv.core.degrade import Degraded, degrade
+from sdenv.core.errors import SdenvError, UnknownModel, UnsupportedError
+from sdenv.core.request import GenerationRequest
+
+TEST_PICTURES_ONLY: Final = frozenset({"fake"})
+"""Never offered instead: it can do nearly everything, and nobody who asks for a picture wants that one."""
+
+
+def mismatches_with(request: GenerationRequest, status: BackendStatus) -> tuple[Mismatch, ...]:
+    """Everything in the request that the backend cannot do, a model that it does not have included."""
+    try:
+        status.model(request.model)
+    except UnknownModel as error:
+        unknown = Mismatch("model", repr(request.model), f"unknown here. {error.why}", UnknownModel)
+        return (unknown, *mismatches(request, status.capabilities))
+    return mismatches(request, status.capabilities_for(request.model))
+
+
+def admit(request: GenerationRequest, status: BackendStatus, name: str, allow_degraded: bool) -> Degraded:
+    """The request as it will be made.
+
+    Args:
+        request: What was asked for.
+        status: What the backend says of itself.
+        name: What the user calls the backend.
+        allow_degraded: Leave out what is optional and cannot be done.
+
+    Raises:
+        UnsupportedError: Something in it cannot be done; another error where that is the whole reason
+            (UnknownModel, UnknownSampler, SizeNotPossible, DoesNotFit).
+    """
+    found = mismatches_with(request, status)
+    plan = Degraded(request)
+    if found and allow_degraded:
+        plan = degrade(request, found, _capabilities(request, status).size)
+        found = mismatches_with(plan.request, status)
+    if not found:
+        return plan
+    error = refusal(found, name)
+    if isinstance(error, UnsupportedError):
+        error = refusal(found, name, backends_able_to(request, status.name))
+    raise error
+
+
+def _capabilities(request: GenerationRequest, status: BackendStatus) -> Capabilities:
+    """Those for the model of the request, or for the default one where there is no such model."""
+    try:
+        return status.capabilities_for(request.model)
+    except UnknownModel:
+        return status.capabilities_for(None)
+
+
+def backends_able_to(request: GenerationRequest, other_than: str) -> tuple[str, ...]:
+    """Names of built-in backends whose class declares that it can do all of the request.
+
+    What is declared is known without a connection, so this is a possibility and not a promise. Backends of
+    other packages are not loaded for the sake of an error text; those whose extra is missing are left out.
+
+    Args:
+        request: What was refused.
+        other_than: Name of the backend that refused it.
+    """
+    left_out = {other_than, *TEST_PICTURES_ONLY}
+    return tuple(name for name in BACKENDS if name not in left_out and _declares(name, request))
+
+
+def _declares(name: str, request: GenerationRequest) -> bool:
+    try:
+        if BACKENDS.entry(name).package != "sdenv":
+            return False
+        return not mismatches(request, BACKENDS.load(name).declared)
+    except (
+        SdenvError
+    ):  # its extra is missing, or its name is taken twice: an error text is no place to say so
+        return False
