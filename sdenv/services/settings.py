@@ -154,7 +154,7 @@ def read_config(path: Path) -> ConfigFile:
 
 
 def parse_config(text: str, path: Path, place: str = "") -> ConfigFile:
-    """As `read_config`, from the text that the file has or would have; `place` is what errors name instead."""
+    """As `read_config`, from the text that the file has or would have; errors name `place` instead."""
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -50,7 +50,7 @@ def hidden_sibling(path: Path) -> Path:
     return path.with_name(f".sdenv-{secrets.token_hex(8)}.part")
 
 
-def write_error(path: Path, error: OSError) -> SdenvError:
+def write_error(path: Path | str, error: OSError) -> SdenvError:
     """The operating system's refusal to write, as an error that a person can act on."""
     reason = f"{os.strerror(error.errno)}." if error.errno else f"{error}."
     if error.errno in _FULL:
