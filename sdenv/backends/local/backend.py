@@ -1,0 +1,150 @@
+"""The backend `local`: text-to-image, image-to-image and inpainting through diffusers' auto pipelines.
+
+Importing this module, building the backend and probing it need neither torch nor diffusers: what a model
+can do is read from its configuration files, and what does not fit is refused by arithmetic. Both are
+imported in the device's thread, with the first picture.
+"""
+
+import importlib.util
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, final
+
+from pydantic import Field
+
+import sdenv
+from sdenv.backends.local.plan import Plan, make_plan
+from sdenv.backends.local.relay import Relay
+from sdenv.checkpoints.facts import ModelFacts, facts_of
+from sdenv.checkpoints.folder import ModelFolder, read_folder
+from sdenv.core.backend import Backend, BackendSettings, BackendStatus, JobContext, ModelInfo
+from sdenv.core.capabilities import Capabilities
+from sdenv.core.errors import UnknownModel
+from sdenv.core.registry import extra_missing
+from sdenv.core.request import GenerationRequest
+from sdenv.core.result import GenerationResult
+from sdenv.core.samplers import LOCAL_SAMPLERS, LOCAL_SCHEDULES, with_public_names
+
+if TYPE_CHECKING:
+    from sdenv.backends.local.painter import Painted, Painter
+
+_CARRIES: Final = frozenset(
+    {
+        "prompt",
+        "negative_prompt",
+        "model",
+        "width",
+        "height",
+        "steps",
+        "guidance_scale",
+        "seed",
+        "sampler",
+        "schedule",
+        "count",
+        "batch_size",
+        "init_image",
+        "mask",
+        "strength",
+    }
+)
+
+
+class LocalSettings(BackendSettings):
+    """How the local backend works.
+
+    Attributes:
+        models: Paths of model folders by name; the first is the default.
+        device: `cuda`, `mps`, `cpu`, or `auto` = the best there is.
+        precision: `float32`, `float16`, `bfloat16`, or `auto` = what is fast on the device without spoiling
+            pictures.
+    """
+
+    models: dict[str, str] = Field(default_factory=dict)
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+
+
+@final
+class LocalBackend(Backend):
+    """Makes pictures on this machine."""
+
+    Settings: ClassVar[type[BackendSettings]] = LocalSettings
+    declared: ClassVar[Capabilities] = Capabilities(
+        carries=_CARRIES, samplers=LOCAL_SAMPLERS, schedules=LOCAL_SCHEDULES
+    )
+
+    def __init__(self, settings: BackendSettings) -> None:
+        assert isinstance(settings, LocalSettings)
+        self._settings = settings
+        self._device: ThreadPoolExecutor | None = None
+        self._painter: Painter | None = None
+
+    def probe(self) -> BackendStatus:
+        """Reads the configurations of the models; loads none.
+
+        Raises:
+            ExtraMissing: torch, diffusers or transformers is not installed.
+            UnsafeWeights, ModelIncomplete: A model cannot be used; see `read_folder`.
+        """
+        _check_installed()
+        models = tuple(self._info(name) for name in self._settings.models)
+        return BackendStatus("local", sdenv.__version__, models, self.declared)
+
+    def generate(self, request: GenerationRequest, context: JobContext) -> GenerationResult:
+        """Makes the pictures; the model stays loaded for the next request."""
+        _check_installed()
+        name, folder = self._folder(request.model)
+        plan = make_plan(with_public_names(request), name, folder, facts_of(folder), context.preview_every)
+        for notice in plan.notices:
+            context.emit(notice)
+        relay = Relay()
+        painted = relay.run(self._thread(), lambda each: self._paint(plan, each), context)
+        return GenerationResult(
+            images=tuple(relay.pictures),
+            resolved=plan.resolved,
+            backend="local",
+            made_with=painted.made_with,
+            seconds=painted.seconds,
+        )
+
+    def close(self) -> None:
+        """Lets the device go; a running job stops at its next step first."""
+        device, self._device = self._device, None
+        if device is not None:
+            device.submit(self._release)
+            device.shutdown(wait=True)
+
+    def _thread(self) -> ThreadPoolExecutor:
+        if self._device is None:
+            self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sdenv-device")
+        return self._device
+
+    def _paint(self, plan: Plan, relay: Relay) -> "Painted":
+        from sdenv.backends.local.painter import Painter
+
+        if self._painter is None:
+            self._painter = Painter(self._settings.device, self._settings.precision)
+        return self._painter.paint(plan, relay)
+
+    def _release(self) -> None:
+        if self._painter is not None:
+            self._painter.release()
+            self._painter = None
+
+    def _folder(self, name: str | None) -> tuple[str, ModelFolder]:
+        models = self._settings.models
+        chosen = next(iter(models), "") if name is None else name
+        if chosen not in models:
+            raise UnknownModel(f"The local backend has no model {chosen!r}.", hint="sdenv models list")
+        return chosen, read_folder(Path(models[chosen]))
+
+    def _info(self, name: str) -> ModelInfo:
+        folder = self._folder(name)[1]
+        facts: ModelFacts = facts_of(folder)
+        return ModelInfo(name, facts.family.name, facts.size, facts.default_size, facts.summary)
+
+
+def _check_installed() -> None:
+    for package in ("torch", "diffusers", "transformers"):
+        if importlib.util.find_spec(package) is None:
+            raise extra_missing("The local backend", "local", package)

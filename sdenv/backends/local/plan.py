@@ -1,0 +1,217 @@
+"""Everything that can be decided and refused before the device is touched: from a request to a plan.
+
+No torch in here. Strength defaults to 0.75 on an init image and to 1.0 with a mask, as AUTOMATIC1111 and
+diffusers have it; without a size, an init image keeps its own (or its shape at the model's size, when it is
+much larger or smaller than what the model makes).
+"""
+
+import math
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sdenv.checkpoints.facts import ModelFacts
+from sdenv.checkpoints.folder import ModelFolder
+from sdenv.core.capabilities import SizeRule
+from sdenv.core.errors import BadMask, UnsupportedError
+from sdenv.core.events import Notice
+from sdenv.core.image import decode
+from sdenv.core.request import MAX_SEED, GenerationRequest, ResolvedRequest, Task
+from sdenv.core.samplers import (
+    AUTOMATIC,
+    SCHEDULES,
+    Sampler,
+    Schedule,
+    check_runnable,
+    find_sampler,
+    find_schedule,
+)
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+STRENGTH: Final = {Task.IMAGE_TO_IMAGE: 0.75, Task.INPAINT: 1.0}
+"""When the user says nothing: AUTOMATIC1111's img2img default, and diffusers' for inpainting."""
+
+_LARGER_IS_SCALED: Final = 2.25
+"""An init image of more than this times the model's usual area is made at the usual area: 1.5 times the side is
+where models trained on one size begin to draw things twice."""
+_SMALLER_IS_SCALED: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the device is to do.
+
+    Attributes:
+        folder: The model.
+        facts: What the model can do.
+        resolved: The request with every decision made.
+        sampler: How each step is taken.
+        schedule: How the steps are spread.
+        init_image: RGB, of the size of the picture to make.
+        mask: One channel, white = repaint, of the same size.
+        notices: What to tell the person before work starts.
+        preview_every: Make a preview every so many steps; 0 = none.
+    """
+
+    folder: ModelFolder
+    facts: ModelFacts
+    resolved: ResolvedRequest
+    sampler: Sampler
+    schedule: Schedule
+    init_image: "Image | None" = None
+    mask: "Image | None" = None
+    notices: tuple[Notice, ...] = ()
+    preview_every: int = 0
+
+
+def make_plan(
+    request: GenerationRequest, model: str, folder: ModelFolder, facts: ModelFacts, preview_every: int = 0
+) -> Plan:
+    """Decides everything that a request leaves open.
+
+    Args:
+        request: What was asked for; the backend's capabilities are checked already.
+        model: Name of the model.
+        folder: Its folder.
+        facts: What it can do.
+        preview_every: Make a preview every so many steps; 0 = none.
+
+    Raises:
+        UnknownSampler: The sampler or the schedule cannot run this model.
+        UnsupportedError: The model cannot do this task.
+        BadImage: The init image or the mask cannot be decoded.
+        BadMask: The mask does not have the size of the init image.
+    """
+    _check_task(request.task, facts)
+    sampler, schedule = _sampling(request, facts)
+    check_runnable(sampler, schedule, folder.config("scheduler"))
+    init_image = None if request.init_image is None else _rgb(decode(request.init_image, "the init image"))
+    mask = None if request.mask is None else _grey(decode(request.mask, "the mask"))
+    if init_image is not None and mask is not None and mask.size != init_image.size:
+        raise _mask_of_other_size(mask.size, init_image.size)
+    width_px, height_px = _size(request, facts, None if init_image is None else init_image.size)
+    notices = _notices(request, init_image, (width_px, height_px))
+    resolved = _resolved(request, model, facts, sampler, schedule, (width_px, height_px))
+    return Plan(
+        folder,
+        facts,
+        resolved,
+        sampler,
+        schedule,
+        _scaled(init_image, (width_px, height_px)),
+        _scaled(mask, (width_px, height_px)),
+        notices,
+        preview_every,
+    )
+
+
+def _check_task(task: Task, facts: ModelFacts) -> None:
+    if facts.only_inpaints and task is not Task.INPAINT:
+        raise UnsupportedError(
+            "This model only repaints parts of pictures.",
+            why="Its UNet takes a mask and a masked picture as input.",
+            hint="Give --init-image and --mask, or use another model.",
+        )
+
+
+def _sampling(request: GenerationRequest, facts: ModelFacts) -> tuple[Sampler, Schedule]:
+    sampler, schedule = find_sampler(request.sampler or facts.family.sampler)
+    if request.schedule is not None:
+        schedule = find_schedule(request.schedule)
+    return sampler, schedule or SCHEDULES[AUTOMATIC]
+
+
+def _rgb(picture: "Image") -> "Image":
+    """Without transparency: on white, as AUTOMATIC1111 does it."""
+    import PIL.Image
+
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", layer.size, "white"), layer)
+    return picture.convert("RGB")
+
+
+def _grey(mask: "Image") -> "Image":
+    """One channel; what is transparent in a mask is black, so it is kept."""
+    import PIL.Image
+
+    if mask.mode in ("RGBA", "LA", "PA") or "transparency" in mask.info:
+        layer = mask.convert("RGBA")
+        mask = PIL.Image.alpha_composite(PIL.Image.new("RGBA", layer.size, "black"), layer)
+    return mask.convert("L")
+
+
+def _mask_of_other_size(mask: tuple[int, int], init: tuple[int, int]) -> BadMask:
+    return BadMask(
+        f"The mask has {mask[0]}x{mask[1]} pixels and the init image {init[0]}x{init[1]}.",
+        why="A mask belongs to its picture pixel by pixel.",
+        hint="Give a mask of the same size; white is repainted.",
+    )
+
+
+def _size(request: GenerationRequest, facts: ModelFacts, init: tuple[int, int] | None) -> tuple[int, int]:
+    if request.width is not None or request.height is not None:
+        side = request.width or request.height or 0
+        return request.width or side, request.height or side
+    return facts.default_size if init is None else _size_like(init, facts.size, facts.default_size)
+
+
+def _size_like(init: tuple[int, int], rule: SizeRule, usual: tuple[int, int]) -> tuple[int, int]:
+    """The possible size nearest to that of an init image."""
+    if rule.native:
+        return rule.nearest(*init)
+    share = init[0] * init[1] / (usual[0] * usual[1])
+    factor = 1.0 if _SMALLER_IS_SCALED <= share <= _LARGER_IS_SCALED else 1 / math.sqrt(share)
+    size = rule.nearest(max(1, round(init[0] * factor)), max(1, round(init[1] * factor)))
+    return size if rule.fits(*size) else usual
+
+
+def _notices(request: GenerationRequest, init: "Image | None", size: tuple[int, int]) -> tuple[Notice, ...]:
+    found: list[Notice] = []
+    if init is not None and init.size != size:
+        sizes = f"from {init.size[0]}x{init.size[1]} to {size[0]}x{size[1]}"
+        found.append(Notice("init-image-scaled", f"The init image is scaled {sizes} pixels."))
+    if request.negative_prompt and request.guidance_scale is not None and request.guidance_scale <= 1:
+        found.append(
+            Notice("negative-prompt-unused", "With a guidance of 1 or less a negative prompt does nothing.")
+        )
+    return tuple(found)
+
+
+def _scaled(picture: "Image | None", size: tuple[int, int]) -> "Image | None":
+    import PIL.Image
+
+    if picture is None or picture.size == size:
+        return picture
+    return picture.resize(size, PIL.Image.Resampling.LANCZOS)
+
+
+def _resolved(
+    request: GenerationRequest,
+    model: str,
+    facts: ModelFacts,
+    sampler: Sampler,
+    schedule: Schedule,
+    size: tuple[int, int],
+) -> ResolvedRequest:
+    family = facts.family
+    strength = STRENGTH.get(request.task) if request.strength is None else request.strength
+    return ResolvedRequest(
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt or "",
+        model=model,
+        width=size[0],
+        height=size[1],
+        steps=request.steps or family.steps,
+        guidance_scale=family.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+        seed=secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed,
+        sampler=sampler.name,
+        schedule=schedule.name,
+        count=request.count,
+        batch_size=request.batch_size or 1,
+        init_image=request.init_image,
+        mask=request.mask,
+        strength=strength,
+    )
