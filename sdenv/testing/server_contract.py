@@ -1,0 +1,5 @@
+"""What every front end promises."""
+
+
+class ServerContract:
+    """To be written."""
