@@ -50,6 +50,9 @@ class ModelInfo:
         default_size: Width and height in pixels when the user says nothing.
         summary: One line for people.
         detail: More facts, as text by name (precision, parameters, where it lies).
+        steps: Steps when the user says nothing; None = as its family.
+        guidance_scale: Guidance when the user says nothing; None = as its family.
+        sampler: Sampler when the user says nothing; None = as its family.
     """
 
     name: str
@@ -58,6 +61,9 @@ class ModelInfo:
     default_size: tuple[int, int] = (512, 512)
     summary: str = ""
     detail: dict[str, str] = field(default_factory=dict)
+    steps: int | None = None
+    guidance_scale: float | None = None
+    sampler: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
