@@ -1,6 +1,6 @@
 """Writes docs/reference/ from the code; with --check it fails when a page and the code differ.
 
-    python docs/generate.py [--check]
+python docs/generate.py [--check]
 """
 
 import difflib
@@ -53,7 +53,13 @@ def errors_page() -> str:
     rows: dict[str, tuple[str, ...]] = {}
     for each in all_error_types():
         again = "yes" if each.repeats else "no"
-        row = (f"`{each.code}`", each.kind.value, str(EXIT_CODES[each.kind]), again, first_paragraph(each.__doc__))
+        row = (
+            f"`{each.code}`",
+            each.kind.value,
+            str(EXIT_CODES[each.kind]),
+            again,
+            first_paragraph(each.__doc__),
+        )
         rows.setdefault(each.code, row)
     return (
         "# Errors\n\nEvery error says what happened, why, and what to type next. Scripts match on the code; the exit "
@@ -80,7 +86,11 @@ def request_page() -> str:
 def _field_rows(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
     texts = attribute_texts(model)
     for name, schema in model.model_json_schema()["properties"].items():
-        default = "required" if name in model.model_json_schema().get("required", ()) else f"`{schema.get('default')}`"
+        default = (
+            "required"
+            if name in model.model_json_schema().get("required", ())
+            else f"`{schema.get('default')}`"
+        )
         if schema.get("default") is None and default != "required":
             default = "empty" if schema.get("type") in ("array", "object") else "decided"
         meaning = texts.get(name, "")
@@ -131,20 +141,97 @@ def backends_page() -> str:
         detail = f"{declared.cancel}; {declared.progress}; previews {'yes' if declared.previews else 'no'}"
         rows.append((f"`{name}`", ROWS[name].summary, tasks, carries, detail))
     head = ("backend", "what it is", "tasks", "request fields it carries", "cancel; progress; previews")
-    return "# Backends\n\nA field that a backend does not carry is refused before any work.\n\n" + table(head, rows)
+    return "# Backends\n\nA field that a backend does not carry is refused before any work.\n\n" + table(
+        head, rows
+    )
 
 
 def samplers_page() -> str:
-    """The table of samplers."""
-    from sdenv.core.samplers import SAMPLERS, SCHEDULES
+    """The table of samplers and schedules, by everyone's names."""
+    from sdenv.core.sampler_table import AUTOMATIC, SAMPLERS, SCHEDULES
 
-    rows = [
-        (f"`{name}`", each.diffusers_class or "-", each.draw_things or "-", ", ".join(f"`{a}`" for a in each.aliases))
-        for name, each in SAMPLERS.items()
+    rows = []
+    for name, each in SAMPLERS.items():
+        options = ", ".join(f"{key}={value}" for key, value in each.options.items())
+        scheduler = (
+            f"`{each.scheduler}`{f' ({options})' if options else ''}" if each.scheduler else "none: refused"
+        )
+        app_names = ", ".join(f"`{enum}` ({schedule})" for schedule, enum in each.draw_things.items())
+        schedules = ", ".join(sorted(each.schedules)) or AUTOMATIC
+        rows.append(
+            (f"`{name}`", scheduler, schedules, app_names or "-", ", ".join(f"`{a}`" for a in each.aliases))
+        )
+    head = ("sampler", "diffusers", "schedules", "Draw Things", "also")
+    schedule_rows = [
+        (
+            f"`{name}`",
+            "none: refused"
+            if each.options is None
+            else ", ".join(f"{k}={v}" for k, v in each.options.items()) or "-",
+            ", ".join(f"`{alias}`" for alias in each.aliases),
+        )
+        for name, each in SCHEDULES.items()
     ]
-    head = ("sampler", "diffusers", "Draw Things", "also known as")
-    schedules = ", ".join(f"`{name}`" for name in SCHEDULES)
-    return f"# Samplers\n\n{table(head, rows)}\n## Schedules\n\n{schedules}\n"
+    return (
+        "# Samplers\n\nNames are AUTOMATIC1111's. Case, blanks, `_` and `-` do not matter, and a schedule may follow the name: "
+        "`DPM++ 2M Karras`, `k_dpmpp_2m`, `euler_a` all work. A sampler that cannot run what the model predicts is refused.\n\n"
+        + table(head, rows)
+        + "\n## Schedules\n\n"
+        + table(("schedule", "diffusers", "also"), schedule_rows)
+    )
+
+
+def settings_page() -> str:
+    """Every setting, its variable and its default."""
+    from sdenv.services.preferences import VARIABLES, Preferences
+
+    variables: dict[str, list[str]] = {}
+    for variable, name in VARIABLES.items():
+        variables.setdefault(name, []).append(f"`{variable}`")
+    rows = []
+    for name, each in Preferences.model_fields.items():
+        default = "unset" if each.default in (None, ()) else f"`{each.default}`"
+        rows.append((f"`{name}`", ", ".join(variables.get(name, [])), default, each.description or ""))
+    return (
+        "# Settings\n\n`sdenv config show` tells each value and where it comes from: a flag wins over a variable, a variable over "
+        "`[profiles.NAME]`, that over the rest of `config.toml`, that over the default.\n\n"
+        + table(("setting", "variable", "default", "meaning"), rows)
+    )
+
+
+def cli_page() -> str:
+    """The help page of every command, as the terminal shows it."""
+    import os
+
+    os.environ.update(COLUMNS="100", NO_COLOR="1", TERM="dumb", PYTHONIOENCODING="utf-8")
+    from sdenv.cli.tree import COMMANDS
+
+    parts = ["# Command line\n\nEvery page is what `--help` prints.\n"]
+    for words in [(), *((name,) for name, row in COMMANDS.items() if not row.hidden)]:
+        text = _help_text(*words)
+        parts.append(f"\n## sdenv {' '.join(words)}".rstrip() + f"\n\n```text\n{text}```\n")
+        for name in _subcommands(text) if words else ():
+            parts.append(
+                f"\n### sdenv {' '.join((*words, name))}\n\n```text\n{_help_text(*words, name)}```\n"
+            )
+    return "".join(parts)
+
+
+def _help_text(*words: str) -> str:
+    import subprocess
+
+    command = [sys.executable, "-m", "sdenv", *words, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.replace("python -m sdenv", "sdenv").rstrip() + "\n"
+
+
+def _subcommands(text: str) -> list[str]:
+    _, found, rest = text.partition("Commands:\n")
+    return (
+        [line.split()[0] for line in rest.partition("\n\n")[0].splitlines() if line[2:3].strip()]
+        if found
+        else []
+    )
 
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -153,6 +240,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "events.md": events_page,
     "backends.md": backends_page,
     "samplers.md": samplers_page,
+    "settings.md": settings_page,
+    "cli.md": cli_page,
 }
 
 
@@ -167,7 +256,9 @@ def main(arguments: list[str]) -> int:
             continue
         stale += 1
         if check:
-            difference = difflib.unified_diff(old.splitlines(), text.splitlines(), f"docs/reference/{name}", "the code")
+            difference = difflib.unified_diff(
+                old.splitlines(), text.splitlines(), f"docs/reference/{name}", "the code"
+            )
             sys.stderr.write("\n".join(list(difference)[:40]) + "\n")
         else:
             path.write_text(text, encoding="utf-8")
