@@ -1,14 +1,14 @@
 """Texts and EXIF inside picture files, read and written without touching a pixel.
 
 Sources: PNG specification, third edition, 5.3 (chunks) and 11.3.3 (tEXt, zTXt, iTXt); JPEG, ITU-T T.81,
-B.1.1; EXIF 2.32, 4.5.4; WebP, RFC 9649, 2.7. Files come from strangers: a chunk whose checksum is wrong is
-skipped, and no text grows beyond a limit when it is inflated.
+B.1.1; EXIF 2.32, 4.5.4 and 4.6.5 (UserComment); WebP, RFC 9649, 2.7. Files come from strangers: a chunk whose
+checksum is wrong is skipped, and no text grows beyond a limit when it is inflated.
 """
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final, NamedTuple
 
 from sdenv.core.image import JPEG, PNG, ImageData, size_of
 
@@ -16,25 +16,50 @@ MAX_TEXT_BYTES: Final = 2**20  # a text after inflation, keyword not counted
 MAX_TEXTS_BYTES: Final = 16 * 2**20  # all texts of a file together
 MAX_JPEG_EXIF_BYTES: Final = (
     65_533 - 6
-)  # a segment counts its own length field in 16 bits; "Exif\0\0" goes before
+)  # a segment counts its length field in 16 bits; "Exif\0\0" goes before
+
+USER_COMMENT_MARK: Final = b"UNICODE\0"  # the character code that EXIF wants before UTF-16
 
 _PNG_SIGNATURE_BYTES: Final = 8
 _PNG_TEXT_KINDS: Final = (b"tEXt", b"zTXt", b"iTXt")
-_PNG_HEADER_END: Final = _PNG_SIGNATURE_BYTES + 12 + 13  # IHDR, always first, has 13 bytes of its own
+_JPEG_APP0: Final = 0xE0  # JFIF
+_JPEG_APP1: Final = 0xE1  # EXIF, XMP
+_JPEG_COMMENT: Final = 0xFE
+_JPEG_SCAN: Final = 0xDA
 _EXIF_MARK: Final = b"Exif\0\0"
+_TIFF_SHORT: Final = 3
+_TIFF_LONG: Final = 4
+_TIFF_UNDEFINED: Final = 7
 _WEBP_EXIF_FLAG: Final = 0x08
+_WEBP_XMP_FLAG: Final = 0x04
 _WEBP_ALPHA_FLAG: Final = 0x10
+
+
+class _Chunk(NamedTuple):
+    """A PNG chunk: its kind and where it lies, length field and checksum included."""
+
+    kind: bytes
+    start: int
+    end: int
+
+    def body(self, data: bytes) -> bytes:
+        return data[self.start + 8 : self.end - 4]
+
+    def is_intact(self, data: bytes) -> bool:
+        checksum = int.from_bytes(data[self.end - 4 : self.end], "big")
+        return zlib.crc32(data[self.start + 4 : self.end - 4]) == checksum
 
 
 def png_texts(data: bytes) -> dict[str, str]:
     """The text chunks of a PNG by keyword, the first of each; damaged and oversized ones are left out."""
     found: dict[str, str] = {}
     left_bytes = MAX_TEXTS_BYTES
-    for kind, body, chunk in _png_chunks(data):
-        if kind not in _PNG_TEXT_KINDS or not _is_intact(chunk):
+    for chunk in _png_chunks(data):
+        if chunk.kind not in _PNG_TEXT_KINDS or not chunk.is_intact(data):
             continue
-        keyword, raw, encoding = _text_of(kind, body, min(left_bytes, MAX_TEXT_BYTES))
-        if raw is None or len(raw) > min(left_bytes, MAX_TEXT_BYTES):
+        limit_bytes = min(left_bytes, MAX_TEXT_BYTES)
+        keyword, raw, encoding = _text_of(chunk.kind, chunk.body(data), limit_bytes)
+        if raw is None or len(raw) > limit_bytes:
             continue
         left_bytes -= len(raw)
         try:
@@ -49,12 +74,12 @@ def png_with_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
 
     Args:
         data: A PNG file.
-        texts: By keyword: 1 to 79 Latin-1 characters. Latin-1 texts become tEXt, others iTXt, as Pillow
-        does it.
+        texts: By keyword (1 to 79 Latin-1 characters). Latin-1 texts become tEXt, others iTXt.
     """
     new = b"".join(_text_chunk(keyword, text) for keyword, text in texts.items())
-    kept = _without_texts(data, texts)
-    return kept[:_PNG_HEADER_END] + new + kept[_PNG_HEADER_END:]
+    kept = _without_texts(data, texts.keys())
+    header = next(_png_chunks(kept))  # IHDR, always first
+    return kept[: header.end] + new + kept[header.end :]
 
 
 def without_texts(image: ImageData) -> ImageData:
@@ -75,20 +100,41 @@ def with_exif(image: ImageData, exif: bytes) -> ImageData:
     return image.model_copy(update={"data": insert(image, exif)})
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Kind, body and the whole chunk, up to the first that is not complete."""
+def user_comment_exif(text: str, orientation: int = 1) -> bytes:
+    """An EXIF block that holds a UserComment, in UTF-16 big-endian as AUTOMATIC1111 writes it.
+
+    Written here because Pillow gives the comment the type BYTE, and common readers want UNDEFINED.
+
+    Args:
+        text: The comment.
+        orientation: EXIF orientation of the picture, 1 to 8; 1 = as it is stored.
+    """
+    comment = USER_COMMENT_MARK + text.encode("utf-16-be", errors="replace")
+    entries = [] if orientation == 1 else [_tiff_entry(0x0112, _TIFF_SHORT, 1, orientation << 16)]
+    exif_at = 8 + 2 + 12 * (len(entries) + 1) + 4
+    entries.append(_tiff_entry(0x8769, _TIFF_LONG, 1, exif_at))
+    comment_at = exif_at + 2 + 12 + 4
+    inner = _tiff_entry(0x9286, _TIFF_UNDEFINED, len(comment), comment_at)
+    return b"MM\0*" + struct.pack(">I", 8) + _tiff_directory(entries) + _tiff_directory([inner]) + comment
+
+
+def _tiff_entry(tag: int, kind: int, count: int, value: int) -> bytes:
+    return struct.pack(">HHII", tag, kind, count, value)
+
+
+def _tiff_directory(entries: list[bytes]) -> bytes:
+    return struct.pack(">H", len(entries)) + b"".join(entries) + b"\0\0\0\0"
+
+
+def _png_chunks(data: bytes) -> Iterator[_Chunk]:
+    """The chunks up to the first that is not complete."""
     start = _PNG_SIGNATURE_BYTES
     while start + 12 <= len(data):
-        length = int.from_bytes(data[start : start + 4], "big")
-        end = start + 12 + length
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
         if end > len(data):
             return
-        yield data[start + 4 : start + 8], data[start + 8 : end - 4], data[start:end]
+        yield _Chunk(data[start + 4 : start + 8], start, end)
         start = end
-
-
-def _is_intact(chunk: bytes) -> bool:
-    return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
 
 
 def _text_of(kind: bytes, body: bytes, limit_bytes: int) -> tuple[str, bytes | None, str]:
@@ -125,24 +171,28 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def _without_texts(data: bytes, keywords: Iterable[str] | None) -> bytes:
+def _without_texts(data: bytes, keywords: Collection[str] | None) -> bytes:
     """A PNG without the texts of these keywords; None = without all texts and EXIF."""
-    names = None if keywords is None else {keyword.encode("latin-1") for keyword in keywords}
-    dropped = [
-        chunk
-        for kind, body, chunk in _png_chunks(data)
-        if (kind in _PNG_TEXT_KINDS and (names is None or body.partition(b"\0")[0] in names))
-        or (kind == b"eXIf" and names is None)
-    ]
-    for chunk in dropped:
-        data = data.replace(chunk, b"", 1)
-    return data
+    kept = []
+    end = 0
+    for chunk in _png_chunks(data):
+        if _is_kept(chunk, data, keywords):
+            continue
+        kept.append(data[end : chunk.start])
+        end = chunk.end
+    return b"".join([*kept, data[end:]])
+
+
+def _is_kept(chunk: _Chunk, data: bytes, keywords: Collection[str] | None) -> bool:
+    if chunk.kind in _PNG_TEXT_KINDS and keywords is not None:
+        return chunk.body(data).partition(b"\0")[0].decode("latin-1") not in keywords
+    return chunk.kind not in (*_PNG_TEXT_KINDS, b"eXIf") or keywords is not None
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Marker and whole segment, from after the start of the image to before the scan."""
     start = 2
-    while start + 4 <= len(data) and data[start] == 0xFF and data[start + 1] != 0xDA:
+    while start + 4 <= len(data) and data[start] == 0xFF and data[start + 1] != _JPEG_SCAN:
         end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
         yield data[start + 1], data[start:end]
         start = end
@@ -151,17 +201,19 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 def _jpeg_with_exif(image: ImageData, exif: bytes) -> bytes:
     segments = list(_jpeg_segments(image.data))
     rest = image.data[2 + sum(len(segment) for _, segment in segments) :]
-    kept = [segment for marker, segment in segments if marker != 0xE1]  # APP1: EXIF and XMP
+    dropped = {_JPEG_APP1} if exif else {_JPEG_APP1, _JPEG_COMMENT}
+    kept = [segment for marker, segment in segments if marker not in dropped]
     if exif:
         body = _EXIF_MARK + exif
-        leading = 1 if segments and segments[0][0] == 0xE0 else 0  # JFIF's APP0 wants to be first
+        leading = 1 if segments and segments[0][0] == _JPEG_APP0 else 0  # JFIF wants to be first
         kept.insert(leading, b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body)
     return image.data[:2] + b"".join(kept) + rest
 
 
 def _webp_with_exif(image: ImageData, exif: bytes) -> bytes:
     chunks = [(kind, body) for kind, body in _webp_chunks(image.data) if kind not in (b"EXIF", b"XMP ")]
-    flags = next((body[0] for kind, body in chunks if kind == b"VP8X"), 0) & ~0x0C
+    flags = next((body[0] for kind, body in chunks if kind == b"VP8X"), 0)
+    flags &= ~(_WEBP_EXIF_FLAG | _WEBP_XMP_FLAG)
     if any(kind == b"ALPH" or (kind == b"VP8L" and body[4] & 0x10) for kind, body in chunks):
         flags |= _WEBP_ALPHA_FLAG
     if exif:

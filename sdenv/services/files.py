@@ -4,21 +4,21 @@ import datetime
 import io
 import itertools
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, final
 
-from sdenv.core.errors import DiskFull, FileAlreadyExists, InvalidRequest, NotWritable, did_you_mean
+from sdenv.core.errors import FileAlreadyExists, InvalidRequest, NotWritable, did_you_mean
 from sdenv.core.image import JPEG, PNG, WEBP, ImageData, decode
 from sdenv.core.request import MAX_SEED, GenerationRequest
 from sdenv.protocols.containers import without_texts
 from sdenv.protocols.provenance import PictureFacts
 from sdenv.services.metadata import with_metadata
 from sdenv.services.naming import DEFAULT_TEMPLATE, before_suffix, check_template, fill, literal
-from sdenv.services.whole_files import hidden_sibling, write_error, write_whole
+from sdenv.services.output_checks import ELSEWHERE, check_folder, check_name, make_folder
+from sdenv.services.whole_files import write_error, write_whole
 
 __all__ = ["SUFFIXES", "PictureFacts", "PictureWriter"]
 
@@ -89,16 +89,16 @@ class PictureWriter:
             self._template = before_suffix(self._template, "-{index}")
             paths = [Path(fill(self._template, values)) for values in self._planned(requests)]
         for path, known in zip(paths, self._known(requests), strict=True):
-            _check_name(path)
-            if path.is_dir():
-                raise NotWritable(f"{str(path)!r} is a folder.", hint=f"To write into it: -o {path}/")
+            check_name(path)
+            if path.is_dir() and not self._numbered:
+                raise NotWritable(f"{str(path)!r} is a folder.", hint=f"To save into it: -o {path}/")
             if self._fields <= known and not (self._force or self._numbered) and os.path.lexists(path):
                 raise FileAlreadyExists(
                     f"The file {str(path)!r} exists.",
                     hint="Give another name with -o, or replace it with --force.",
                 )
         for folder in {path.parent for path in paths}:
-            _check_folder(folder, _MIN_FREE_BYTES_A_PICTURE * len(paths))
+            check_folder(folder, len(paths))
 
     def write(self, picture: ImageData, made: PictureFacts) -> Path | None:
         """Saves one picture.
@@ -119,7 +119,7 @@ class PictureWriter:
             self._write_stdout(encoded.data)
             return None
         wanted = Path(fill(self._template, self._values_of(made)))
-        _make_folder(wanted.parent)
+        make_folder(wanted.parent)
         expected = self._numbered or wanted in self._written
         path = self._place(wanted, encoded.data)
         self._written.add(path)
@@ -135,7 +135,8 @@ class PictureWriter:
         """Writes under the wanted name, or under the first free one after it."""
         for path in _candidates(wanted):
             try:
-                write_whole(path, data, replace=self._force and path not in self._written)
+                replace = self._force and path not in self._written
+                write_whole(path, data, replace=replace, hint=ELSEWHERE)
             except FileExistsError:
                 continue
             return path
@@ -251,52 +252,3 @@ def _candidates(wanted: Path) -> Iterator[Path]:
     yield wanted
     for number in itertools.count(2):
         yield wanted.with_name(before_suffix(wanted.name, f"-{number}"))
-
-
-def _check_name(path: Path) -> None:
-    try:
-        longest = os.pathconf(_existing(path.parent), "PC_NAME_MAX")
-    except (OSError, ValueError, AttributeError):
-        longest = 255
-    length = len(os.fsencode(path.name)) + _NUMBER_SPARE_BYTES
-    if length > longest:
-        raise InvalidRequest(
-            f"The file name {path.name[:40]!r}... would be too long.",
-            why=f"It has {length - _NUMBER_SPARE_BYTES} bytes; the limit here is {longest - _NUMBER_SPARE_BYTES}.",
-        )
-
-
-def _existing(folder: Path) -> Path:
-    """The folder itself, or the nearest above it that exists."""
-    for each in (folder, *folder.absolute().parents):
-        if os.path.lexists(each):
-            return each
-    return Path("/")
-
-
-def _check_folder(folder: Path, needed_bytes: int) -> None:
-    """Writes and removes an empty file: permission bits say nothing to root and on read-only disks."""
-    existing = _existing(folder)
-    if not existing.is_dir():
-        raise NotWritable(f"{str(existing)!r} is not a folder.", hint="Give another place with -o.")
-    probe = hidden_sibling(existing / "probe")
-    try:
-        probe.touch(exist_ok=False)
-    except OSError as error:
-        raise write_error(folder, error) from error
-    finally:
-        probe.unlink(missing_ok=True)
-    space = shutil.disk_usage(existing)
-    if space.total and space.free < needed_bytes:
-        raise DiskFull(
-            f"The disk of {str(existing)!r} is full.",
-            why=f"{space.free} bytes are free; the pictures may need {needed_bytes}.",
-            hint="Free some space, or give another place with -o.",
-        )
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(folder, error) from error

@@ -15,7 +15,14 @@ import sdenv
 from sdenv.core.errors import BadImage, BadMetadata
 from sdenv.core.image import MAX_ENCODED_BYTES, PNG, ImageData, open_checked
 from sdenv.core.request import GenerationRequest, parse_request_json
-from sdenv.protocols.containers import MAX_JPEG_EXIF_BYTES, png_texts, png_with_texts, with_exif
+from sdenv.protocols.containers import (
+    MAX_JPEG_EXIF_BYTES,
+    USER_COMMENT_MARK,
+    png_texts,
+    png_with_texts,
+    user_comment_exif,
+    with_exif,
+)
 from sdenv.protocols.parameters import decode_parameters, encode_parameters, parameters_of, request_values
 from sdenv.protocols.provenance import (
     MissingInput,
@@ -34,7 +41,7 @@ PARAMETERS: Final = "parameters"
 
 _EXIF_IFD: Final = 0x8769
 _USER_COMMENT: Final = 0x9286
-_UNICODE_MARK: Final = b"UNICODE\0"
+_ORIENTATION: Final = 0x0112
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +123,8 @@ def with_metadata(picture: ImageData, made: PictureFacts) -> ImageData:
     if picture.media_type == PNG:
         texts = {PARAMETERS: text, OWN: encode_provenance(made)}
         return picture.model_copy(update={"data": png_with_texts(picture.data, texts)})
-    exif = _exif_with_comment(picture, text)
+    exif = user_comment_exif(text, open_checked(picture).getexif().get(_ORIENTATION, 1))
     return picture if len(exif) > MAX_JPEG_EXIF_BYTES else with_exif(picture, exif)
-
-
-def _exif_with_comment(picture: ImageData, text: str) -> bytes:
-    """The picture's EXIF with the text as UserComment: UTF-16 big-endian, as AUTOMATIC1111 writes it."""
-    exif = open_checked(picture).getexif()
-    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = _UNICODE_MARK + text.encode("utf-16-be", errors="replace")
-    return exif.tobytes().removeprefix(b"Exif\0\0")
 
 
 def read_metadata(data: bytes) -> Recovered:
@@ -190,7 +190,7 @@ def _user_comment(picture: ImageData) -> str:
     if not isinstance(raw, bytes):
         return ""
     mark, body = raw[:8], raw[8:]
-    if mark != _UNICODE_MARK:
+    if mark != USER_COMMENT_MARK:
         return body.decode("utf-8", errors="replace").strip("\0 ")
     # Latin text has its zero bytes in front when big-endian, behind when little-endian.
     order = "utf-16-le" if body[1::2].count(0) > body[::2].count(0) else "utf-16-be"

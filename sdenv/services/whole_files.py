@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,10 +13,9 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 )
-_NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
-def write_whole(path: Path, data: bytes, *, replace: bool, mode: int = 0o666) -> None:
+def write_whole(path: Path, data: bytes, *, replace: bool, mode: int = 0o666, hint: str = "") -> None:
     """Writes a file so that nobody ever sees a part of it, not even after a crash.
 
     Args:
@@ -23,6 +23,7 @@ def write_whole(path: Path, data: bytes, *, replace: bool, mode: int = 0o666) ->
         data: The whole content.
         replace: Whether a file that is there may be replaced.
         mode: Permission bits before the umask.
+        hint: What to do when it cannot be written, for the error.
 
     Raises:
         FileExistsError: The path is taken and `replace` is false, even if it was taken only a moment ago.
@@ -40,9 +41,9 @@ def write_whole(path: Path, data: bytes, *, replace: bool, mode: int = 0o666) ->
     except FileExistsError:
         raise
     except OSError as error:
-        raise write_error(path, error) from error
+        raise write_error(path, error, hint) from error
     finally:
-        hidden.unlink(missing_ok=True)
+        remove_quietly(hidden)
 
 
 def hidden_sibling(path: Path) -> Path:
@@ -50,18 +51,21 @@ def hidden_sibling(path: Path) -> Path:
     return path.with_name(f".sdenv-{secrets.token_hex(8)}.part")
 
 
-def write_error(path: Path | str, error: OSError) -> SdenvError:
+def remove_quietly(path: Path) -> None:
+    """Removes a file that may not be there; on a read-only disk even that question is an error."""
+    with suppress(OSError):
+        path.unlink()
+
+
+def write_error(path: Path | str, error: OSError, hint: str = "") -> SdenvError:
     """The operating system's refusal to write, as an error that a person can act on."""
     reason = f"{os.strerror(error.errno)}." if error.errno else f"{error}."
     if error.errno in _FULL:
-        return DiskFull(
-            f"The disk is full: {str(path)!r} could not be written.",
-            why=reason,
-            hint="No partial file is left. Free some space, or give another place with -o.",
-        )
+        full = f"{reason} No partial file is left."
+        return DiskFull(f"The disk is full: {str(path)!r} could not be written.", why=full, hint=hint)
     if error.errno in _FORBIDDEN:
-        return NotWritable(f"Cannot write {str(path)!r}.", why=reason, hint="Give another place with -o.")
-    return FailedError(f"Writing {str(path)!r} failed.", why=reason)
+        return NotWritable(f"Cannot write {str(path)!r}.", why=reason, hint=hint)
+    return FailedError(f"Writing {str(path)!r} failed.", why=reason, hint=hint)
 
 
 def _write_synced(path: Path, data: bytes, mode: int) -> None:
@@ -77,7 +81,7 @@ def _place_new(hidden: Path, path: Path) -> None:
     try:
         path.hardlink_to(hidden)
     except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
+        if error.errno == errno.EEXIST or error.errno in _FULL:
             raise
         # FAT and some network file systems have no hard links: there an empty file takes the name first.
         path.touch(exist_ok=False)
