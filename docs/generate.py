@@ -210,10 +210,11 @@ def cli_page() -> str:
     for words in [(), *((name,) for name, row in COMMANDS.items() if not row.hidden)]:
         text = _help_text(*words)
         parts.append(f"\n## sdenv {' '.join(words)}".rstrip() + f"\n\n```text\n{text}```\n")
-        for name in _subcommands(text) if words else ():
-            parts.append(
-                f"\n### sdenv {' '.join((*words, name))}\n\n```text\n{_help_text(*words, name)}```\n"
-            )
+        names = _subcommands(text) if words else []
+        parts += [
+            f"\n### sdenv {' '.join((*words, name))}\n\n```text\n{_help_text(*words, name)}```\n"
+            for name in names
+        ]
     return "".join(parts)
 
 
