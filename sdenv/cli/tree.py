@@ -137,10 +137,10 @@ class RootGroup(SdenvGroup):
         return command
 
 
-def command_app(callback: Callable[..., object], *, epilog: str = "") -> typer.Typer:
+def command_app(callback: Callable[..., object], *, name: str, epilog: str = "") -> typer.Typer:
     """An app of one command, whose help is the callback's docstring."""
     app = typer.Typer(add_completion=False)
-    app.command(cls=SdenvCommand, epilog=epilog, context_settings=HELP_NAMES)(callback)
+    app.command(name, cls=SdenvCommand, epilog=epilog, context_settings=HELP_NAMES)(callback)
     return app
 
 

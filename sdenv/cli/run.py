@@ -1,0 +1,245 @@
+"""What `sdenv generate` does: one request after another, each picture saved as soon as it is ready."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+from sdenv.cli.dry_run import dry_run
+from sdenv.cli.errors import ErrorStyle, show_error
+from sdenv.cli.gather import FITTED_TO, Wanted, gather
+from sdenv.cli.generate import GenerateFlags
+from sdenv.cli.output import STDOUT, print_json, print_path
+from sdenv.cli.render import Heading
+from sdenv.cli.signals import Interrupts
+from sdenv.cli.terminal import color_choice
+from sdenv.cli.viewer import Viewer, make_viewer
+from sdenv.core.errors import (
+    Cancelled,
+    DiskFull,
+    NotWritable,
+    PartlyFailed,
+    SdenvError,
+    SizeNotPossible,
+    UsageError,
+)
+from sdenv.core.events import Failed, PictureReady, RequestResolved, Succeeded
+from sdenv.core.request import GenerationRequest
+from sdenv.services.choose import Chosen, choose_backend
+from sdenv.services.engine import Engine, Job
+from sdenv.services.files import PictureFacts, PictureWriter
+from sdenv.services.preferences import MACHINE_SIDES_PX
+from sdenv.services.settings import Settings, load_settings
+
+
+def generate(flags: GenerateFlags) -> None:
+    """Runs the command.
+
+    Raises:
+        SdenvError: What it ends with, unless everything was made.
+    """
+    with Interrupts() as interrupts:
+        settings = load_settings(flags.profile, {"color": flags.color})
+        color_choice.set(settings.color)
+        output = flags.output or settings.output
+        if flags.json_lines and output == STDOUT:
+            raise UsageError("--json and -o - both want stdout.", hint="Give -o a file or a folder.")
+        viewer = make_viewer(
+            flags.progress or settings.progress,
+            flags.preview or settings.preview,
+            show=flags.show,
+            as_json=flags.json_lines,
+            quiet=flags.quiet,
+        )
+        wanted = gather(flags, settings)
+        chosen = choose_backend(
+            flags.backend or settings.backend, _options(flags.option or []), settings, _model(wanted)
+        )
+        with Engine(chosen.backend, name=chosen.name) as engine:
+            wanted = [_for_backend(each, chosen, engine, settings) for each in wanted]
+            if flags.dry_run:
+                dry_run(wanted, engine, allow_degraded=flags.allow_degraded, as_json=flags.json_lines)
+                return
+            writer = PictureWriter(output, force=flags.force, strip_metadata=flags.strip_metadata)
+            writer.check([each.kept for each in wanted])
+            run = _Run(flags, engine, writer, viewer, interrupts, len(wanted))
+            run.all(wanted)
+
+
+def _options(texts: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    for key, separator, _ in pairs:
+        if not (key and separator):
+            raise UsageError(f"-O {key!r} is not KEY=VALUE.", hint="For example: -O device=cpu")
+    return {key: value for key, _, value in pairs}
+
+
+def _model(wanted: list[Wanted]) -> str | None:
+    return next((each.request.model for each in wanted if each.request.model), None)
+
+
+def _for_backend(wanted: Wanted, chosen: Chosen, engine: Engine, settings: Settings) -> Wanted:
+    """The request with the model found for it, and this machine's size where the model has none itself."""
+    request = wanted.request
+    changes: dict[str, object] = {}
+    if request.model is None or request.model == _model([wanted]):
+        changes["model"] = chosen.model if chosen.model else request.model
+    side_px = None if settings.machine_size is None else MACHINE_SIDES_PX[settings.machine_size]
+    if (
+        side_px is not None
+        and request.width is None
+        and request.height is None
+        and request.init_image is None
+    ):
+        status = engine.status()
+        models = [each for each in status.models if each.name == changes.get("model")]
+        if models and not models[0].size.native:
+            changes["width"], changes["height"] = models[0].size.nearest(side_px, side_px)
+    return Wanted(request.model_copy(update=changes), wanted.only_index, wanted.fit)
+
+
+@final
+@dataclass(slots=True)
+class _Run:
+    """The jobs of one command, and what has become of them."""
+
+    flags: GenerateFlags
+    engine: Engine
+    writer: PictureWriter
+    viewer: Viewer
+    interrupts: Interrupts
+    of: int
+    saved: list[Path] = field(default_factory=list)
+    pictures: int = 0
+    first_number: int = 0
+    failed: list[SdenvError] = field(default_factory=list)
+
+    def all(self, wanted: list[Wanted]) -> None:
+        """Makes everything; one request that fails does not stop the others."""
+        for number, each in enumerate(wanted, start=1):
+            try:
+                self._one(each, number)
+            except Cancelled as error:
+                raise self.interrupts.error(self._kept_text(sum(w.request.count for w in wanted))) from error
+            except (DiskFull, NotWritable):  # the next picture would end like this as well
+                raise
+            except SdenvError as error:
+                self.failed.append(error)
+                if self.of == 1:
+                    raise
+                show_error(
+                    error,
+                    ErrorStyle(self.flags.json_lines or self.flags.progress == "json", self.flags.debug),
+                )
+            finally:
+                self.viewer.renderer.end()
+                self.first_number += each.kept.count
+        if self.failed:
+            raise self._partly_failed()
+
+    def _one(self, wanted: Wanted, number: int) -> None:
+        request = wanted.request
+        job = self._submitted(wanted)
+        renderer = self.viewer.renderer
+        renderer.begin(Heading(job.id, request.prompt, number, self.of, request.count))
+
+        def cancel() -> None:
+            renderer.stopping()
+            job.cancel()
+
+        with self.interrupts.cancelling(cancel):
+            try:
+                self._watch(job, wanted)
+            except BaseException:
+                job.cancel()
+                raise
+
+    def _submitted(self, wanted: Wanted) -> Job:
+        request = wanted.request
+        try:
+            return self.engine.submit(
+                request,
+                preview_every=self.viewer.preview_every(request.steps),
+                allow_degraded=self.flags.allow_degraded
+                or (wanted.fit and self._only_size_is_wrong(request)),
+            )
+        except SizeNotPossible as error:
+            hint = error.hint or "Give that size, or --fit to have it resampled to the one you asked for."
+            raise SizeNotPossible(error.what, error.why, hint) from error
+
+    def _only_size_is_wrong(self, request: GenerationRequest) -> bool:
+        found = self.engine.mismatches(request)
+        return bool(found) and all(each.error_type is SizeNotPossible for each in found)
+
+    def _watch(self, job: Job, wanted: Wanted) -> None:
+        """Follows one job to its end."""
+        resolved: RequestResolved | None = None
+        for event in job.events():
+            match event:
+                case Succeeded():
+                    return
+                case Failed(error):
+                    raise error
+                case RequestResolved():
+                    resolved = event
+            self.viewer.renderer.show(event)
+            if isinstance(event, PictureReady) and wanted.only_index in (None, event.index):
+                assert resolved is not None, "a backend says what it decided before the first picture"
+                self._save(event, resolved, wanted, job)
+
+    def _save(self, ready: PictureReady, made: RequestResolved, wanted: Wanted, job: Job) -> None:
+        made_with = dict(made.made_with)
+        if "size-fitted" in {notice.code for notice in job.snapshot().notices}:
+            width = wanted.request.width or wanted.request.height
+            made_with[FITTED_TO] = f"{width}x{wanted.request.height or width}"
+        number = self.first_number + (0 if wanted.only_index is not None else ready.index)
+        facts = PictureFacts(
+            made.resolved, ready.index, self.engine.status().name, made.model_hash, made_with, number
+        )
+        with self.viewer.renderer.paused():
+            path = self.writer.write(ready.picture, facts)
+            self.pictures += 1
+            self.viewer.show(ready.picture)
+            if path is None:
+                return
+            self.saved.append(path)
+            if self.flags.json_lines:
+                print_json(_record(path, ready, facts, job.id))
+            else:
+                print_path(path)
+
+    def _kept_text(self, wanted: int) -> str:
+        if not self.pictures:
+            return "Nothing was saved."
+        return f"{self.pictures} of {wanted} pictures {'was' if self.pictures == 1 else 'were'} saved."
+
+    def _partly_failed(self) -> SdenvError:
+        """What a command of several requests ends with when some failed."""
+        if len(self.failed) == self.of and len({error.code for error in self.failed}) == 1:
+            error = self.failed[0]
+            return type(error)(f"All {self.of} requests failed alike.", why=error.why)
+        return PartlyFailed(
+            f"{len(self.failed)} of {self.of} requests failed.",
+            why=f"{self.pictures} {'picture was' if self.pictures == 1 else 'pictures were'} saved.",
+        )
+
+
+def _record(path: Path, ready: PictureReady, facts: PictureFacts, job_id: str) -> dict[str, object]:
+    """One picture as JSON."""
+    from sdenv.core.image import size_of
+
+    width, height = size_of(ready.picture)
+    return {
+        "type": "picture",
+        "job": job_id,
+        "index": ready.index,
+        "path": str(path),
+        "seed": ready.seed,
+        "width": width,
+        "height": height,
+        "backend": facts.backend,
+        "model_hash": facts.model_hash,
+        "made_with": dict(facts.made_with),
+        "request": facts.resolved.model_dump(
+            mode="json", exclude={"init_image", "mask", "controls", "references"}
+        ),
+    }
