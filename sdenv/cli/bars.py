@@ -39,6 +39,12 @@ class Pace:
         (first_s, first_step), (last_s, last_step) = self.first[index], self.last[index]
         return (last_s - first_s) / (last_step - first_step) if last_step > first_step else None
 
+    def picture_began_s(self, index: int) -> float:
+        """When one picture began: a step before its first step was done, or with the work."""
+        if index not in self.first or min(self.first) == index:
+            return self.began_s
+        return self.first[index][0] - (self.step_s(index) or 0.0)
+
     def left_s(self, index: int, total: int, now_s: float) -> float | None:
         """Seconds until the last step of one picture, at its mean pace."""
         step_s = self.step_s(index)

@@ -101,13 +101,9 @@ class LiveBars(Renderer):
     def _finished_text(self, event: PictureReady, now_s: float) -> str:
         count = self._progress.count
         label = f"picture {event.index + 1}/{count}" if count > 1 else "picture"
-        facts = [f"seed {event.seed}"]
-        if event.index in self._progress.steps:
-            facts.append(f"{self._progress.steps[event.index][1]} steps")
-        step_s = self._pace.step_s(event.index)
-        if step_s is not None:
-            facts.append(f"{seconds_text(step_s)}/step")
-        facts.append(f"{seconds_text(now_s - self._pace.began_s)}")
+        took = seconds_text(now_s - self._pace.picture_began_s(event.index))
+        steps = self._progress.steps.get(event.index)
+        facts = [f"{steps[1]} steps in {took}" if steps else took, f"seed {event.seed}"]
         tail = self._terminal.paint("  ".join(facts), "dim")
         return f"{self._terminal.paint(self._terminal.symbols('✓'), 'green')} {label}  {tail}"
 

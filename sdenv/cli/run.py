@@ -181,10 +181,11 @@ class _Run:
                     raise error
                 case RequestResolved():
                     resolved = event
-            self.viewer.renderer.show(event)
             if isinstance(event, PictureReady) and wanted.only_index in (None, event.index):
                 assert resolved is not None, "a backend says what it decided before the first picture"
                 self._save(event, resolved, wanted, job)
+            else:
+                self.viewer.renderer.show(event)
 
     def _save(self, ready: PictureReady, made: RequestResolved, wanted: Wanted, job: Job) -> None:
         made_with = dict(made.made_with)
@@ -195,13 +196,14 @@ class _Run:
         facts = PictureFacts(
             made.resolved, ready.index, self.engine.status().name, made.model_hash, made_with, number
         )
+        path = self.writer.write(ready.picture, facts)
+        self.pictures += 1
+        self.viewer.show(ready.picture, one_of=self.of * wanted.kept.count)
+        self.viewer.renderer.show(ready)
+        if path is None:
+            return
+        self.saved.append(path)
         with self.viewer.renderer.paused():
-            path = self.writer.write(ready.picture, facts)
-            self.pictures += 1
-            self.viewer.show(ready.picture)
-            if path is None:
-                return
-            self.saved.append(path)
             if self.flags.json_lines:
                 print_json(_record(path, ready, facts, job.id))
             else:

@@ -14,7 +14,8 @@ from sdenv.cli.terminal import Terminal, resized, terminal_of
 from sdenv.core.errors import BadImage, UsageError, did_you_mean
 from sdenv.core.image import ImageData
 
-_PICTURE_CELLS: Final = (64, 32)
+_PICTURE_CELLS: Final = (48, 24)
+_PICTURE_CELLS_OF_SEVERAL: Final = (32, 16)
 _ROWS_KEPT: Final = 6
 _USUAL_STEPS: Final = 20
 _PREVIEWS: Final = 6  # in the course of a picture: enough to see it grow, a few per cent of the work
@@ -58,12 +59,18 @@ class Viewer:
             return 0
         return max(1, (steps or _USUAL_STEPS) // _PREVIEWS)
 
-    def show(self, image: ImageData) -> None:
-        """Shows a finished picture, if that is wanted and possible."""
+    def show(self, image: ImageData, one_of: int = 1) -> None:
+        """Shows a finished picture, if that is wanted and possible.
+
+        Args:
+            image: The picture.
+            one_of: How many there will be; several are shown smaller.
+        """
         if not self.shows_result or self.graphics is Graphics.NONE:
             return
         now = resized(self.terminal, sys.stderr)
-        columns, rows = min(_PICTURE_CELLS[0], now.columns - 1), min(_PICTURE_CELLS[1], now.rows - _ROWS_KEPT)
+        room = _PICTURE_CELLS if one_of == 1 else _PICTURE_CELLS_OF_SEVERAL
+        columns, rows = min(room[0], now.columns - 1), min(room[1], now.rows - _ROWS_KEPT)
         try:
             picture = inline_picture(image, self.graphics, max(4, columns), max(4, rows), new_picture_id())
         except BadImage:  # it is saved; that this program cannot show it is no failure of the work
