@@ -8,13 +8,27 @@ from sdenv.core.capabilities import Capabilities, Mismatch, mismatches, refusal
 from sdenv.core.degrade import Degraded, degrade
 from sdenv.core.errors import SdenvError, UnknownModel, UnsupportedError
 from sdenv.core.request import GenerationRequest
+from sdenv.core.samplers import with_public_names
+from sdenv.services.choose import is_installed
 
 TEST_PICTURES_ONLY: Final = frozenset({"fake"})
 """Never offered instead: it can do nearly everything, and nobody who asks for a picture wants that one."""
 
 
+def in_its_words(request: GenerationRequest, status: BackendStatus) -> GenerationRequest:
+    """The request with its sampler under the public name: "euler_a" is "Euler a".
+
+    A name that the backend itself lists stays as it is.
+    """
+    if request.sampler not in (status.capabilities.samplers or ()):
+        return with_public_names(request)
+    others = with_public_names(request.model_copy(update={"sampler": None}))
+    return others.model_copy(update={"sampler": request.sampler})
+
+
 def mismatches_with(request: GenerationRequest, status: BackendStatus) -> tuple[Mismatch, ...]:
     """Everything in the request that the backend cannot do, a model that it does not have included."""
+    request = in_its_words(request, status)
     try:
         status.model(request.model)
     except UnknownModel as error:
@@ -36,6 +50,7 @@ def admit(request: GenerationRequest, status: BackendStatus, name: str, allow_de
         UnsupportedError: Something in it cannot be done; another error where that is the whole reason
             (UnknownModel, UnknownSampler, SizeNotPossible, DoesNotFit).
     """
+    request = in_its_words(request, status)
     found = mismatches_with(request, status)
     plan = Degraded(request)
     if found and allow_degraded:
@@ -73,7 +88,8 @@ def backends_able_to(request: GenerationRequest, other_than: str) -> tuple[str, 
 
 def _declares(name: str, request: GenerationRequest) -> bool:
     try:
-        if BACKENDS.entry(name).package != "sdenv":
+        entry = BACKENDS.entry(name)
+        if entry.package != "sdenv" or not is_installed(entry.extra):
             return False
         return not mismatches(request, BACKENDS.load(name).declared)
     except (

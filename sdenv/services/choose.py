@@ -207,8 +207,13 @@ def list_backends(settings: Settings | None = None) -> list[BackendRow]:
     return rows
 
 
+def is_installed(extra: str) -> bool:
+    """Whether all packages of an optional part are there; imports none of them. "" = nothing is needed."""
+    return all(find_spec(module) is not None for module in EXTRA_MODULES.get(extra, ()))
+
+
 def _row(name: str) -> BackendRow:
     entry = BACKENDS.entry(name)
-    installed = all(find_spec(module) is not None for module in EXTRA_MODULES.get(entry.extra, ()))
+    installed = is_installed(entry.extra)
     hint = "" if installed else f"pip install 'sdenv[{entry.extra}]'"
     return BackendRow(name, entry.summary, entry.package, installed, hint)

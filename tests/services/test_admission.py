@@ -17,7 +17,7 @@ from sdenv.core.events import Notice, PictureReady
 from sdenv.core.image import size_of
 from sdenv.core.registry import Entry, Registry
 from sdenv.core.request import GenerationRequest, Hires
-from sdenv.services import admission
+from sdenv.services import admission, choose
 from sdenv.services.admission import backends_able_to
 from sdenv.services.engine import Engine
 from sdenv.testing.fakes import PATIENCE_S, SilentBackend, Spy
@@ -103,6 +103,20 @@ def test_a_refused_request_does_not_wait_for_a_full_queue() -> None:
             Engine(FakeBackend(FakeSettings()), name="fake").submit(changed(model="none such"))
 
 
+def test_a_sampler_may_be_called_by_any_of_its_names() -> None:
+    with Engine(FakeBackend(FakeSettings()), name="fake") as engine:
+        job = engine.submit(changed(sampler="k_euler_ancestral", schedule="karras"))
+        both = engine.submit(changed(sampler="dpmpp_2m_karras"))
+        assert (job.request.sampler, job.request.schedule) == ("Euler a", "Karras")
+        assert (both.request.sampler, both.request.schedule) == ("DPM++ 2M", "Karras")
+
+
+def test_a_sampler_that_the_backend_itself_lists_keeps_its_name() -> None:
+    capabilities = Capabilities(samplers=("euler_a",))
+    with Engine(Scripted(lambda context: None, capabilities), name="scripted") as engine:
+        assert engine.submit(changed(sampler="euler_a", schedule="karras")).request.sampler == "euler_a"
+
+
 # Other backends that could
 
 
@@ -115,10 +129,11 @@ def table(monkeypatch: pytest.MonkeyPatch) -> None:
         "asked": Entry(able),
         "broken": Entry("tests.support.scripted:NoSuchClass"),
         "fake": Entry(able),
-        "not-installed": Entry("no_such_package:Class", extra="local"),
+        "not-installed": Entry(able, extra="no-such-extra"),
         "someone-elses": Entry(able, package="sdenv-plugin"),
         "unable": Entry("sdenv.backends.fake:FakeBackend"),
     }
+    monkeypatch.setattr(choose, "EXTRA_MODULES", {"no-such-extra": ("no_such_package",)})
     monkeypatch.setattr(admission, "BACKENDS", Registry("backend", "tests.none", rows))
 
 

@@ -1,6 +1,5 @@
 """A job: one accepted request, watched by many, run by one worker thread."""
 
-import asyncio
 import threading
 import time
 import traceback
@@ -98,6 +97,8 @@ class Job:
 
     async def aevents(self) -> AsyncIterator[Event | Outcome]:
         """As `events`, for an event loop: the one place where a worker thread wakes a loop."""
+        import asyncio  # 30 ms that a command line need not wait for
+
         loop = asyncio.get_running_loop()
         bell = asyncio.Event()
         position = 0
