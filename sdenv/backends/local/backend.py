@@ -20,6 +20,7 @@ from sdenv.checkpoints.folder import ModelFolder, read_folder
 from sdenv.core.backend import Backend, BackendSettings, BackendStatus, JobContext, ModelInfo
 from sdenv.core.capabilities import Capabilities
 from sdenv.core.errors import UnknownModel
+from sdenv.core.events import PhaseStarted
 from sdenv.core.registry import extra_missing
 from sdenv.core.request import GenerationRequest
 from sdenv.core.result import GenerationResult
@@ -103,6 +104,7 @@ class LocalBackend(Backend):
             images=tuple(relay.pictures),
             resolved=plan.resolved,
             backend="local",
+            model_hash=painted.model_hash,
             made_with=painted.made_with,
             seconds=painted.seconds,
         )
@@ -120,6 +122,11 @@ class LocalBackend(Backend):
         return self._device
 
     def _paint(self, plan: Plan, relay: Relay) -> "Painted":
+        if self._painter is None or not self._painter.is_warm(plan):
+            relay.put(PhaseStarted("loading"))
+        from sdenv.backends.local.quiet import quieten
+
+        quieten()
         from sdenv.backends.local.painter import Painter
 
         if self._painter is None:
@@ -141,7 +148,17 @@ class LocalBackend(Backend):
     def _info(self, name: str) -> ModelInfo:
         folder = self._folder(name)[1]
         facts: ModelFacts = facts_of(folder)
-        return ModelInfo(name, facts.family.name, facts.size, facts.default_size, facts.summary)
+        family = facts.family
+        return ModelInfo(
+            name,
+            family.name,
+            facts.size,
+            facts.default_size,
+            facts.summary,
+            steps=family.steps,
+            guidance_scale=family.guidance_scale,
+            sampler=family.sampler,
+        )
 
 
 def _check_installed() -> None:

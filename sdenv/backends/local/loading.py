@@ -1,25 +1,15 @@
 """From a checked model folder to a pipeline on the device; offline, safetensors only, silent."""
 
 import importlib
-import warnings
-from typing import Any
+from typing import Any, Final
 
 import diffusers
 import torch
 
 from sdenv.backends.local.device import Choice
 from sdenv.checkpoints.folder import UNUSED, ModelFolder, read_index
-
-
-def quieten() -> None:
-    """Keeps bars and advice of the libraries off stderr, which belongs to the person at the prompt."""
-    transformers_logging: Any = importlib.import_module("transformers.utils.logging")
-    diffusers.utils.logging.set_verbosity_error()
-    diffusers.utils.logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    for library in ("diffusers", "transformers", "huggingface_hub"):
-        warnings.filterwarnings("ignore", category=FutureWarning, module=library)
+from sdenv.core.errors import UnsupportedError
+from sdenv.core.request import Task
 
 
 def load_pipeline(folder: ModelFolder, choice: Choice) -> Any:
@@ -32,7 +22,6 @@ def load_pipeline(folder: ModelFolder, choice: Choice) -> Any:
     Returns:
         A diffusers pipeline on the device, convolutions in channels-last order, progress bar off.
     """
-    quieten()
     left_out = {name: None for name in read_index(folder.path) if name in UNUSED}
     pipeline = diffusers.DiffusionPipeline.from_pretrained(
         folder.path,
@@ -51,13 +40,38 @@ def load_pipeline(folder: ModelFolder, choice: Choice) -> Any:
     return pipeline
 
 
-def for_task(pipeline: Any, task: str) -> Any:
+_AUTO: Final = {
+    Task.TEXT_TO_IMAGE: ("AutoPipelineForText2Image", "AUTO_TEXT2IMAGE_PIPELINES_MAPPING"),
+    Task.IMAGE_TO_IMAGE: ("AutoPipelineForImage2Image", "AUTO_IMAGE2IMAGE_PIPELINES_MAPPING"),
+    Task.INPAINT: ("AutoPipelineForInpainting", "AUTO_INPAINT_PIPELINES_MAPPING"),
+}
+"""The auto pipeline of a task, and the name of the table of classes behind it."""
+
+_OWN_TASK: Final = frozenset({"StableDiffusionPipeline", "StableDiffusionXLPipeline"})
+"""Pipelines that make pictures from text as they are: no need to import every pipeline that diffusers has."""
+
+
+def check_task(folder: ModelFolder, task: Task) -> None:
+    """Refuses a task that diffusers has no pipeline for, before the model is loaded.
+
+    Raises:
+        UnsupportedError: This kind of model cannot do it.
+    """
+    if task is Task.TEXT_TO_IMAGE and folder.pipeline in _OWN_TASK:
+        return
+    auto_pipeline: Any = importlib.import_module("diffusers.pipelines.auto_pipeline")
+    table = getattr(auto_pipeline, _AUTO[task][1])
+    if auto_pipeline._get_task_class(table, folder.pipeline, throw_error_if_not_exist=False) is None:
+        raise UnsupportedError(
+            f"This model cannot do {task.value}.",
+            why=f"diffusers has no such pipeline for a {folder.pipeline}.",
+        )
+
+
+def for_task(pipeline: Any, task: Task) -> Any:
     """The pipeline for a task, sharing all components with the one given."""
-    auto = {
-        "text-to-image": diffusers.AutoPipelineForText2Image,
-        "image-to-image": diffusers.AutoPipelineForImage2Image,
-        "inpaint": diffusers.AutoPipelineForInpainting,
-    }[task]
-    made = auto.from_pipe(pipeline)
+    if task is Task.TEXT_TO_IMAGE and type(pipeline).__name__ in _OWN_TASK:
+        return pipeline
+    made = getattr(diffusers, _AUTO[task][0]).from_pipe(pipeline)
     made.set_progress_bar_config(disable=True)
     return made

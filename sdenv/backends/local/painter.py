@@ -1,28 +1,62 @@
 """What runs in the device's thread: keeps a model warm and makes the pictures of plan after plan."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import diffusers
+import PIL.Image
 import torch
 
+from sdenv.backends.local.calls import (
+    call_arguments,
+    make_scheduler,
+    shown_as_plain,
+    steps_finished,
+    with_embeddings,
+)
 from sdenv.backends.local.device import Choice, DeviceName, Precision, choose
-from sdenv.backends.local.loading import for_task, load_pipeline, quieten
+from sdenv.backends.local.failures import failures_of
+from sdenv.backends.local.hashes import model_hash
+from sdenv.backends.local.loading import check_task, for_task, load_pipeline
 from sdenv.backends.local.plan import Plan
-from sdenv.backends.local.relay import Finished, Relay
-from sdenv.core.events import PhaseStarted, StepDone
-from sdenv.core.request import Task
-from sdenv.core.samplers import is_flow, scheduler_options
+from sdenv.backends.local.previews import Previewer
+from sdenv.backends.local.prompts import long_prompt_arguments
+from sdenv.backends.local.relay import Finished, Glimpse, Relay
+from sdenv.core.errors import OutOfMemory
+from sdenv.core.events import PhaseStarted, RequestResolved, StepDone
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+REPAINT: int = 128
+"""Masks are white from here on: diffusers' mask processor sets pixels of at least a half to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Painted:
-    """What a plan came to, beside the pictures: wall time in seconds without loading, and what made them."""
+    """What a plan came to, beside the pictures.
+
+    Attributes:
+        seconds: Wall time of the work, loading not counted.
+        model_hash: As in GenerationResult.
+        made_with: As in GenerationResult.
+    """
 
     seconds: float
+    model_hash: str
     made_with: dict[str, str]
+
+
+@dataclass(slots=True)
+class _Warm:
+    """A loaded model: where it came from, its pipeline, and one that shares its parts for each task."""
+
+    path: str
+    pipeline: Any
+    model_hash: str
+    by_task: dict[str, Any] = field(default_factory=dict)
 
 
 @final
@@ -35,43 +69,60 @@ class Painter:
     """
 
     def __init__(self, device: DeviceName, precision: Precision) -> None:
-        self._wanted = (device, precision)
-        self._choice: Choice | None = None
-        self._loaded: tuple[str, Any] | None = None
-        self._by_task: dict[str, Any] = {}
+        self._choice = choose(device, precision)
+        self._warm: _Warm | None = None
+
+    def is_warm(self, plan: Plan) -> bool:
+        """Whether the plan's model is loaded."""
+        return self._warm is not None and self._warm.path == str(plan.folder.path)
 
     def paint(self, plan: Plan, relay: Relay) -> Painted:
         """Makes all pictures of a plan, reporting each as it is decoded."""
-        pipeline = self._warm(plan, relay)
+        check_task(plan.folder, plan.resolved.task)
+        warm = self._loaded(plan)
+        relay.check()
+        made_with = _made_with(self._choice)
+        relay.put(RequestResolved(plan.resolved, warm.model_hash, made_with))
         started = time.monotonic()
         count, batch = plan.resolved.count, plan.resolved.batch_size
-        for first in range(0, count, batch):
-            relay.check()
-            _paint_together(pipeline, plan, range(first, min(first + batch, count)), relay)
-        assert self._choice is not None
-        return Painted(time.monotonic() - started, _made_with(self._choice))
+        try:
+            for first in range(0, count, batch):
+                relay.check()
+                _Batch(
+                    self._for_task(warm, plan), plan, range(first, min(first + batch, count)), relay
+                ).paint()
+        except OutOfMemory:
+            free_caches()
+            raise
+        return Painted(time.monotonic() - started, warm.model_hash, made_with)
 
     def release(self) -> None:
         """Forgets the model and gives its memory back."""
-        self._loaded = None
-        self._by_task = {}
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        self._warm = None
+        free_caches()
 
-    def _warm(self, plan: Plan, relay: Relay) -> Any:
-        """The pipeline for the plan's model and task, loaded if another model is."""
-        key = str(plan.folder.path)
-        if self._loaded is None or self._loaded[0] != key:
-            relay.put(PhaseStarted("loading"))
+    def _loaded(self, plan: Plan) -> _Warm:
+        if self._warm is None or not self.is_warm(plan):
             self.release()
-            self._choice = self._choice or choose(*self._wanted)
-            self._loaded = (key, load_pipeline(plan.folder, self._choice))
-        else:
-            quieten()
-        task = plan.resolved.task.value
-        if task not in self._by_task:
-            self._by_task[task] = for_task(self._loaded[1], task)
-        return self._by_task[task]
+            with failures_of(f"The model {plan.resolved.model!r}", loading=True):
+                pipeline = load_pipeline(plan.folder, self._choice)
+            self._warm = _Warm(str(plan.folder.path), pipeline, model_hash(plan.folder))
+        return self._warm
+
+    def _for_task(self, warm: _Warm, plan: Plan) -> Any:
+        task = plan.resolved.task
+        if task.value not in warm.by_task:
+            with failures_of(f"The model {plan.resolved.model!r}", loading=True):
+                warm.by_task[task.value] = for_task(warm.pipeline, task)
+        return warm.by_task[task.value]
+
+
+def free_caches() -> None:
+    """Gives memory that torch keeps for later back to the device."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def _made_with(choice: Choice) -> dict[str, str]:
@@ -83,103 +134,98 @@ def _made_with(choice: Choice) -> dict[str, str]:
     }
 
 
-def make_scheduler(plan: Plan) -> Any:
-    """A fresh scheduler: the model's own configuration, sampler's and schedule's options on top."""
-    config = dict(plan.folder.config("scheduler"))
-    name = config["_class_name"] if is_flow(config) else plan.sampler.scheduler
-    return getattr(diffusers, str(name)).from_config(config, **scheduler_options(plan.sampler, plan.schedule))
+@final
+class _Batch:
+    """Makes the pictures of one batch.
 
-
-def noise_of(plan: Plan, indexes: range) -> list[torch.Generator]:
-    """One generator a picture, always on the CPU: a seed means the same noise on every device.
-
-    torch rounds its CPU noise from float32, so the noise of a lower precision is that of a higher one,
-    rounded.
+    Args:
+        pipeline: The pipeline for the task.
+        plan: What to make.
+        indexes: Which pictures of the request.
+        relay: Where to report.
     """
-    return [torch.Generator("cpu").manual_seed(plan.resolved.seed_of(index)) for index in indexes]
 
+    def __init__(self, pipeline: Any, plan: Plan, indexes: range, relay: Relay) -> None:
+        self._pipeline = pipeline
+        self._plan = plan
+        self._indexes = indexes
+        self._relay = relay
+        self._total = plan.resolved.steps_to_run
+        self._done = 0
+        self._previewer: Previewer | None = None
 
-def pipeline_strength(steps: int, strength: float, steps_to_run: int) -> float:
-    """The strength that makes diffusers run exactly `steps_to_run` steps.
+    def paint(self) -> None:
+        """Runs the pipeline and hands over the pictures."""
+        plan, pipeline = self._plan, self._pipeline
+        pipeline.scheduler = make_scheduler(plan)
+        if plan.preview_every:
+            self._previewer = Previewer(pipeline, pipeline.scheduler, plan.facts.family.name)
+        self._announce_denoising(pipeline.scheduler)
+        self._relay.put(PhaseStarted("encoding"))
+        what = f"The pipeline {type(pipeline).__name__}"
+        with failures_of(what), torch.inference_mode(), shown_as_plain(pipeline, plan.resolved.task):
+            pictures = pipeline(
+                **self._arguments(),
+                callback_on_step_end=self._after_call,
+                callback_on_step_end_tensor_inputs=[],
+            ).images
+        for index, picture in zip(self._indexes, pictures, strict=True):
+            self._relay.put(Finished(index, plan.resolved.seed_of(index), self._pasted(picture)))
 
-    diffusers runs int(steps * strength) steps, which is 0 for small strengths and loses one to rounding for
-    some products (50 * 0.58 = 28.999...); the user's own number is kept wherever it gives the right count.
-    """
-    if int(steps * strength) == steps_to_run:
-        return strength
-    return min(1.0, (steps_to_run + 0.5) / steps)
+    def _arguments(self) -> dict[str, Any]:
+        resolved = self._plan.resolved
+        arguments = call_arguments(self._plan, self._indexes)
+        embeddings = long_prompt_arguments(
+            self._pipeline,
+            self._plan.folder.pipeline,
+            resolved.prompt,
+            resolved.negative_prompt,
+            resolved.guidance_scale > 1,
+            self._tell_once,
+        )
+        return arguments if embeddings is None else with_embeddings(arguments, embeddings, len(self._indexes))
 
+    def _tell_once(self, notice: Any) -> None:
+        if self._indexes.start == 0:
+            self._relay.put(notice)
 
-def call_arguments(plan: Plan, indexes: range) -> dict[str, Any]:
-    """The keyword arguments of the pipeline's call, as anyone would write them."""
-    resolved = plan.resolved
-    arguments: dict[str, Any] = {
-        "prompt": [resolved.prompt] * len(indexes),
-        "negative_prompt": [resolved.negative_prompt] * len(indexes) if resolved.negative_prompt else None,
-        "num_inference_steps": resolved.steps,
-        "guidance_scale": resolved.guidance_scale,
-        "generator": noise_of(plan, indexes),
-    }
-    if resolved.task is not Task.IMAGE_TO_IMAGE:
-        arguments |= {"width": resolved.width, "height": resolved.height}
-    if resolved.strength is not None:
-        strength = pipeline_strength(resolved.steps, resolved.strength, resolved.steps_to_run)
-        arguments |= {"image": plan.init_image, "strength": strength}
-    if plan.mask is not None:
-        arguments["mask_image"] = plan.mask
-    return arguments
+    def _announce_denoising(self, scheduler: Any) -> None:
+        """Reports the phase when the pipeline, done with the prompt, sets its timesteps."""
+        original = scheduler.set_timesteps
 
+        @wraps(original)
+        def announced(*args: Any, **kwargs: Any) -> Any:
+            self._relay.put(PhaseStarted("denoising"))
+            return original(*args, **kwargs)
 
-def _paint_together(pipeline: Any, plan: Plan, indexes: range, relay: Relay) -> None:
-    """Makes the pictures of one batch."""
-    scheduler = make_scheduler(plan)
-    pipeline.scheduler = scheduler
-    total = plan.resolved.steps_to_run
-    done = 0
+        scheduler.set_timesteps = announced
 
-    def after_step(_pipeline: Any, number: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
-        nonlocal done
-        finished = _steps_finished(number, pipeline.num_timesteps, total, scheduler.order)
-        if finished > done:
-            done = finished
-            for index in indexes:
-                relay.put(StepDone(done, total, index))
-        relay.check()
-        if number == pipeline.num_timesteps - 1:
-            relay.put(PhaseStarted("decoding"))
+    def _after_call(self, pipeline: Any, number: int, _timestep: Any, _tensors: Any) -> dict[str, Any]:
+        """Called by the pipeline after every call of its model."""
+        calls = pipeline.num_timesteps
+        done = steps_finished(number, calls, self._total, pipeline.scheduler.order)
+        if done > self._done:
+            self._done = done
+            for index in self._indexes:
+                self._relay.put(StepDone(done, self._total, index))
+            self._relay.check()
+            self._preview()
+        if number == calls - 1:
+            self._relay.put(PhaseStarted("decoding"))
+        self._relay.check()
         return {}
 
-    _announce(scheduler, relay)
-    relay.put(PhaseStarted("encoding"))
-    with torch.inference_mode():
-        pictures = pipeline(
-            **call_arguments(plan, indexes),
-            callback_on_step_end=after_step,
-            callback_on_step_end_tensor_inputs=[],
-        ).images
-    for index, picture in zip(indexes, pictures, strict=True):
-        relay.put(Finished(index, plan.resolved.seed_of(index), picture))
+    def _preview(self) -> None:
+        """Shows the pictures after every so many steps, but not after the last: they follow at once."""
+        if self._previewer is None or self._done % self._plan.preview_every or self._done == self._total:
+            return
+        for index, picture in zip(self._indexes, self._previewer.pictures(), strict=False):
+            self._relay.put(Glimpse(self._done, index, picture))
 
-
-def _announce(scheduler: Any, relay: Relay) -> None:
-    """Reports the phase `denoising` when the pipeline, done with the prompt, sets its timesteps."""
-    original = scheduler.set_timesteps
-
-    @wraps(original)
-    def announced(*args: Any, **kwargs: Any) -> Any:
-        relay.put(PhaseStarted("denoising"))
-        return original(*args, **kwargs)
-
-    scheduler.set_timesteps = announced
-
-
-def _steps_finished(number: int, calls: int, total: int, order: int) -> int:
-    """Steps finished after call `number` (from 0) of `calls` calls of the model.
-
-    Second-order samplers call the model twice a step and once in the last, PLMS once more at the start; the
-    count is that of diffusers' own progress bar.
-    """
-    if number == calls - 1:
-        return total
-    warmup = max(0, calls - total * order)
-    return max(0, (number + 1 - warmup) // order)
+    def _pasted(self, picture: "Image") -> "Image":
+        """With the init image's own pixels outside of the mask, which stay as they are bit for bit."""
+        plan = self._plan
+        if plan.mask is None or plan.init_image is None:
+            return picture
+        repaint = plan.mask.point([255 if level >= REPAINT else 0 for level in range(256)])
+        return PIL.Image.composite(picture, plan.init_image, repaint)

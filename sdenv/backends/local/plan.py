@@ -34,7 +34,7 @@ STRENGTH: Final = {Task.IMAGE_TO_IMAGE: 0.75, Task.INPAINT: 1.0}
 """When the user says nothing: AUTOMATIC1111's img2img default, and diffusers' for inpainting."""
 
 _LARGER_IS_SCALED: Final = 2.25
-"""An init image of more than this times the model's usual area is made at the usual area: 1.5 times the side is
+"""An init image of more than this times the model's usual area is made at that area: 1.5 times the side is
 where models trained on one size begin to draw things twice."""
 _SMALLER_IS_SCALED: Final = 0.25
 
