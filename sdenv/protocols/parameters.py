@@ -36,7 +36,7 @@ CARRIES: Final = frozenset(
 
 _PAIR: Final = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 _SIZE: Final = re.compile(r"^(\d+)x(\d+)$")
-_LORA: Final = re.compile(r"\s*<lora:([^:<>]+):(-?\d+(?:\.\d+)?)>")
+_LORA: Final = re.compile(r"\s*<lora:([^:<>]+)(?::(-?[\d.]+(?:e-?\d+)?))?>")
 _NEGATIVE: Final = "Negative prompt:"
 _MIN_PAIRS: Final = 3  # a last line with fewer pairs is prompt
 
@@ -168,8 +168,8 @@ def request_values(parameters: Parameters) -> dict[str, Any]:
     values = parameters.values
     found: dict[str, Any] = {"prompt": _LORA.sub("", parameters.prompt).strip()}
     if parameters.negative_prompt:
-        found["negative_prompt"] = parameters.negative_prompt
-    loras = [{"name": name, "weight": weight} for name, weight in _LORA.findall(parameters.prompt)]
+        found["negative_prompt"] = parameters.negative_prompt.strip()
+    loras = [{"name": name, "weight": weight or 1} for name, weight in _LORA.findall(parameters.prompt)]
     if loras:
         found["loras"] = loras
     found.update({name: said for name, key in _FIELDS.items() if (said := _said(values, key))})
@@ -187,4 +187,4 @@ def _said(values: Mapping[str, str], key: str) -> str:
     """The value of a key; one that looks like a size was taken apart by the reader and is joined again."""
     if f"{key}-1" in values:
         return f"{values[f'{key}-1']}x{values[f'{key}-2']}"
-    return values.get(key, "").strip()
+    return values.get(key, "")

@@ -20,7 +20,7 @@ from typing import Any, Final
 import sdenv
 from sdenv.core.errors import BadMetadata
 from sdenv.core.image import ImageData
-from sdenv.core.request import GenerationRequest, ResolvedRequest
+from sdenv.core.request import MAX_COUNT, GenerationRequest, ResolvedRequest
 from sdenv.protocols.containers import MAX_TEXT_BYTES
 
 SCHEMA: Final = 1  # raised when the meaning of a field changes, never when one is added
@@ -132,7 +132,7 @@ def decode_provenance(text: str) -> Provenance | None:
             hint="pip install --upgrade sdenv",
         )
     values, index, made_with = record.get("request"), record.get("index", 0), record.get("made_with", {})
-    if not isinstance(values, dict) or not isinstance(index, int) or not isinstance(made_with, dict):
+    if not isinstance(values, dict) or not isinstance(made_with, dict) or index not in range(MAX_COUNT):
         return None
     texts = {name: str(record.get(name, "")) for name in ("backend", "model_hash", "version")}
     return Provenance(values, index, made_with={str(k): str(v) for k, v in made_with.items()}, **texts)
@@ -177,7 +177,7 @@ def without_inputs(values: Mapping[str, Any], missing: tuple[MissingInput, ...])
         gone = {"init_image", "mask", "strength"}
     kept = {name: value for name, value in values.items() if name not in gone}
     for kind in ("controls", "references"):
-        if kind in kept:
+        if any(name.startswith(f"{kind}.") for name in names):
             kept[kind] = [each for i, each in enumerate(kept[kind]) if f"{kind}.{i}" not in names]
     return kept
 

@@ -17,7 +17,7 @@ from sdenv.protocols.containers import without_texts
 from sdenv.protocols.provenance import PictureFacts
 from sdenv.services.metadata import with_metadata
 from sdenv.services.naming import DEFAULT_TEMPLATE, before_suffix, check_template, fill, literal
-from sdenv.services.output_checks import ELSEWHERE, check_folder, check_name, make_folder
+from sdenv.services.output_checks import ELSEWHERE, check_folder, check_name, is_folder, make_folder
 from sdenv.services.whole_files import write_error, write_whole
 
 __all__ = ["SUFFIXES", "PictureFacts", "PictureWriter"]
@@ -90,7 +90,7 @@ class PictureWriter:
             paths = [Path(fill(self._template, values)) for values in self._planned(requests)]
         for path, known in zip(paths, self._known(requests), strict=True):
             check_name(path)
-            if path.is_dir() and not self._numbered:
+            if is_folder(path) and not self._numbered:
                 raise NotWritable(f"{str(path)!r} is a folder.", hint=f"To save into it: -o {path}/")
             if self._fields <= known and not (self._force or self._numbered) and os.path.lexists(path):
                 raise FileAlreadyExists(
@@ -217,7 +217,7 @@ def _template_of(target: str | None) -> tuple[str, bool]:
     if target == "-":
         return DEFAULT_TEMPLATE, True
     separators = tuple(each for each in ("/", os.sep, os.altsep) if each)
-    if Path(target).is_dir():
+    if is_folder(target):
         return f"{literal(target.rstrip('/'))}/{DEFAULT_TEMPLATE}", True
     if target.endswith(separators):
         return f"{target}{DEFAULT_TEMPLATE}", True

@@ -14,7 +14,7 @@ from typing import Any, Final
 import sdenv
 from sdenv.core.errors import BadImage, BadMetadata
 from sdenv.core.image import MAX_ENCODED_BYTES, PNG, ImageData, open_checked
-from sdenv.core.request import GenerationRequest, parse_request_json
+from sdenv.core.request import MAX_SEED, GenerationRequest, parse_request_json
 from sdenv.protocols.containers import (
     MAX_JPEG_EXIF_BYTES,
     USER_COMMENT_MARK,
@@ -69,6 +69,12 @@ class Recovered:
     version: str = ""
     made_with: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of this picture; that of the request is the seed of the first."""
+        first = self.request.seed
+        return None if first is None else (first + self.index) % (MAX_SEED + 1)
 
     def with_inputs(self, inputs: Mapping[str, ImageData]) -> GenerationRequest:
         """The complete request.

@@ -15,6 +15,11 @@ _NUMBER_SPARE_BYTES: Final = 5  # room for "-9999" when a name is taken
 _USUAL_NAME_BYTES: Final = 255  # where the system does not tell
 
 
+def is_folder(path: Path | str) -> bool:
+    """Whether a folder is there; false for names that cannot be (`Path.is_dir` raises for a too long one)."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def check_name(path: Path) -> None:
     """Refuses a file name that is longer than its folder's file system takes, numbers included."""
     try:
@@ -48,7 +53,7 @@ def check_folder(folder: Path, pictures: int) -> None:
     """
     needed_bytes = _MIN_FREE_BYTES_A_PICTURE * pictures
     existing = _existing(folder)
-    if not existing.is_dir():
+    if not is_folder(existing):
         raise NotWritable(f"{str(existing)!r} is not a folder.", hint=ELSEWHERE)
     probe = hidden_sibling(existing / "probe")
     try:
