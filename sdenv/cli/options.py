@@ -93,6 +93,13 @@ def recipe_names(incomplete: str) -> list[str]:
     return _starting(list(RECIPES), incomplete)
 
 
+def config_names(incomplete: str) -> list[str]:
+    """Completes names of training configurations."""
+    from sdenv.services.training import shipped_configs
+
+    return _starting(shipped_configs(), incomplete)
+
+
 def _starting(names: list[str], incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 

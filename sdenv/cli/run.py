@@ -9,6 +9,7 @@ from sdenv.cli.errors import ErrorStyle, show_error
 from sdenv.cli.gather import FITTED_TO, Wanted, gather
 from sdenv.cli.generate import GenerateFlags
 from sdenv.cli.output import STDOUT, print_json, print_path
+from sdenv.cli.pairs import key_values
 from sdenv.cli.render import Heading
 from sdenv.cli.signals import Interrupts
 from sdenv.cli.terminal import color_choice
@@ -52,7 +53,7 @@ def generate(flags: GenerateFlags) -> None:
         )
         wanted = gather(flags, settings)
         chosen = choose_backend(
-            flags.backend or settings.backend, _options(flags.option or []), settings, _model(wanted)
+            flags.backend or settings.backend, key_values(flags.option or [], "-O"), settings, _model(wanted)
         )
         with Engine(chosen.backend, name=chosen.name) as engine:
             wanted = [_for_backend(each, chosen, engine, settings) for each in wanted]
@@ -63,14 +64,6 @@ def generate(flags: GenerateFlags) -> None:
             writer.check([each.kept for each in wanted])
             run = _Run(flags, engine, writer, viewer, interrupts, len(wanted))
             run.all(wanted)
-
-
-def _options(texts: list[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in texts]
-    for key, separator, _ in pairs:
-        if not (key and separator):
-            raise UsageError(f"-O {key!r} is not KEY=VALUE.", hint="For example: -O device=cpu")
-    return {key: value for key, _, value in pairs}
 
 
 def _model(wanted: list[Wanted]) -> str | None:
@@ -171,21 +164,27 @@ class _Run:
         return bool(found) and all(each.error_type is SizeNotPossible for each in found)
 
     def _watch(self, job: Job, wanted: Wanted) -> None:
-        """Follows one job to its end."""
+        """Follows one job to its end; a picture waits only while it is not known how it is made."""
         resolved: RequestResolved | None = None
+        waiting: dict[int, PictureReady] = {}
         for event in job.events():
             match event:
-                case Succeeded():
-                    return
+                case Succeeded(result):
+                    resolved = RequestResolved(result.resolved, result.model_hash, result.made_with)
                 case Failed(error):
                     raise error
                 case RequestResolved():
                     resolved = event
-            if isinstance(event, PictureReady) and wanted.only_index in (None, event.index):
-                assert resolved is not None, "a backend says what it decided before the first picture"
-                self._save(event, resolved, wanted, job)
-            else:
-                self.viewer.renderer.show(event)
+                    self.viewer.renderer.show(event)
+                case PictureReady():
+                    if wanted.only_index in (None, event.index):
+                        waiting[event.index] = event
+                case _:
+                    self.viewer.renderer.show(event)
+            if resolved is not None:
+                for ready in waiting.values():
+                    self._save(ready, resolved, wanted, job)
+                waiting.clear()
 
     def _save(self, ready: PictureReady, made: RequestResolved, wanted: Wanted, job: Job) -> None:
         made_with = dict(made.made_with)

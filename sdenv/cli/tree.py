@@ -4,7 +4,7 @@ A command's module holds a Typer app named `app` and imports typer only; what it
 """
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,6 +15,7 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 from sdenv import __version__
+from sdenv.cli.options import Json
 from sdenv.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -144,12 +145,38 @@ def command_app(callback: Callable[..., object], *, name: str, epilog: str = "")
     return app
 
 
-def group_app(help_text: str, commands: Sequence[Callable[..., object]]) -> typer.Typer:
-    """An app of several commands named after their functions."""
-    app = typer.Typer(cls=SdenvGroup, add_completion=False, help=help_text, context_settings=HELP_NAMES)
-    app.callback()(lambda: None)
-    for callback in commands:
-        app.command(cls=SdenvCommand, context_settings=HELP_NAMES)(callback)
+def group_app(
+    help_text: str,
+    commands: Mapping[str, Callable[..., object]],
+    default: Callable[[bool], object] | None = None,
+) -> typer.Typer:
+    """An app of several commands.
+
+    Args:
+        help_text: What the help page of the group says.
+        commands: Functions by the names of the commands.
+        default: Runs when no command is named, with whether JSON is wanted; None = the help page.
+    """
+
+    def with_default(ctx: typer.Context, json_lines: Json = False) -> None:
+        if ctx.invoked_subcommand is None and default is not None:
+            default(json_lines)
+
+    def without_default(ctx: typer.Context) -> None:
+        if ctx.invoked_subcommand is None:
+            typer.echo(ctx.get_help(), err=True)
+            raise typer.Exit(2)
+
+    app = typer.Typer(
+        cls=SdenvGroup,
+        add_completion=False,
+        invoke_without_command=True,
+        help=help_text,
+        context_settings=HELP_NAMES,
+    )
+    app.callback()(without_default if default is None else with_default)
+    for name, command in commands.items():
+        app.command(name, cls=SdenvCommand, context_settings=HELP_NAMES)(command)
     return app
 
 
