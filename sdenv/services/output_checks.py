@@ -59,13 +59,13 @@ def check_folder(folder: Path, pictures: int) -> None:
     try:
         probe.touch(exist_ok=False)
     except OSError as error:
-        raise write_error(folder, error, ELSEWHERE) from error
+        raise write_error(folder.absolute(), error, ELSEWHERE) from error
     finally:
         remove_quietly(probe)
     space = shutil.disk_usage(existing)
     if space.total and space.free < needed_bytes:
         raise DiskFull(
-            f"The disk of {str(existing)!r} is full.",
+            f"The disk of {str(existing.absolute())!r} is full.",
             why=f"{space.free} bytes are free; the pictures may need {needed_bytes}.",
             hint=ELSEWHERE,
         )

@@ -1,0 +1,167 @@
+"""Texts and EXIF in picture files: what is written others read, what strangers send does no harm."""
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, PngImagePlugin
+
+from sdenv.core.image import JPEG, PNG, WEBP, ImageData, decode, size_of
+from sdenv.protocols.containers import (
+    MAX_TEXT_BYTES,
+    MAX_TEXTS_BYTES,
+    png_texts,
+    png_with_texts,
+    user_comment_exif,
+    with_exif,
+    without_texts,
+)
+from tests.support.pictures import picture
+
+USER_COMMENT = 0x9286
+UNDEFINED = 7  # TIFF type
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def with_chunk(data: bytes, kind: bytes, body: bytes) -> bytes:
+    return data[:33] + chunk(kind, body) + data[33:]
+
+
+def encoded(media_type: str, mode: str = "RGB", **options: Any) -> ImageData:
+    buffer = io.BytesIO()
+    decode(picture()).convert(mode).save(buffer, media_type.partition("/")[2], **options)
+    return ImageData.from_bytes(buffer.getvalue())
+
+
+def pillow_texts(data: bytes) -> dict[str, str]:
+    opened = Image.open(io.BytesIO(data))
+    assert isinstance(opened, PngImagePlugin.PngImageFile)
+    return dict(opened.text)
+
+
+@pytest.mark.parametrize("text", ["plain", "café", "a 🦊\nand 月", "", "x" * 100_000])
+def test_a_text_written_here_is_read_by_pillow_and_by_us(text: str) -> None:
+    data = png_with_texts(picture().data, {"parameters": text})
+    assert pillow_texts(data) == {"parameters": text}
+    assert png_texts(data) == {"parameters": text}
+
+
+@pytest.mark.parametrize(
+    ("compressed", "text"), [(False, "plain"), (True, "plain"), (False, "月"), (True, "月")]
+)
+def test_texts_written_by_pillow_are_read(compressed: bool, text: str) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("key", text, zip=compressed)
+    info.add_itxt("international", text, "en", "clé", zip=compressed)
+    assert png_texts(encoded(PNG, pnginfo=info).data) == {"key": text, "international": text}
+
+
+def test_latin_texts_are_text_chunks_and_others_international_ones() -> None:
+    assert b"tEXtparameters\0caf\xe9" in png_with_texts(picture().data, {"parameters": "café"})
+    assert b"iTXtparameters\0\0\0\0\0\xe6\x9c\x88" in png_with_texts(picture().data, {"parameters": "月"})
+
+
+def test_everything_but_the_text_stays_byte_for_byte() -> None:
+    data = picture().data
+    told = png_with_texts(data, {"a": "b"})
+    assert told == with_chunk(data, b"tEXt", b"a\0b")
+
+
+def test_a_text_replaces_the_one_of_the_same_keyword_only() -> None:
+    data = png_with_texts(png_with_texts(picture().data, {"a": "old", "b": "kept"}), {"a": "new"})
+    assert png_texts(data) == {"a": "new", "b": "kept"}
+    assert data.count(b"tEXta\0") == 1
+
+
+def test_all_texts_can_be_taken_out_of_a_png() -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "somebody"
+    data = png_with_texts(encoded(PNG, exif=exif).data, {"a": "b", "c": "月"})
+    bare = without_texts(ImageData.from_bytes(data)).data
+    assert png_texts(bare) == {}
+    assert b"somebody" not in bare
+    assert decode(ImageData.from_bytes(bare)).tobytes() == decode(picture()).tobytes()
+
+
+def test_a_chunk_with_a_wrong_checksum_is_skipped() -> None:
+    data = bytearray(png_with_texts(picture().data, {"a": "good", "b": "bad!"}))
+    data[data.index(b"bad!")] ^= 1
+    assert png_texts(bytes(data)) == {"a": "good"}
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
+def test_a_text_that_inflates_beyond_the_limit_is_left_out(kind: bytes) -> None:
+    start = b"bomb\0\0" if kind == b"zTXt" else b"bomb\0\1\0\0\0"
+    for length, found in ((MAX_TEXT_BYTES, True), (MAX_TEXT_BYTES + 1, False)):
+        data = with_chunk(picture().data, kind, start + zlib.compress(b"x" * length))
+        assert ("bomb" in png_texts(data)) == found
+
+
+def test_texts_together_have_a_limit() -> None:
+    data = picture().data
+    packed = zlib.compress(b"x" * MAX_TEXT_BYTES)
+    for number in range(20):
+        data = with_chunk(data, b"zTXt", f"k{number}".encode() + b"\0\0" + packed)
+    assert len(png_texts(data)) == MAX_TEXTS_BYTES // MAX_TEXT_BYTES
+
+
+@given(st.integers(8, 400), st.integers(0, 255))
+def test_a_png_changed_anywhere_never_breaks_the_reader(at: int, value: int) -> None:
+    data = bytearray(
+        png_with_texts(with_chunk(picture().data, b"zTXt", b"z\0\0" + zlib.compress(b"y")), {"a": "月"})
+    )
+    data[at % len(data)] = value
+    assert set(png_texts(bytes(data))) <= {"a", "z"}
+    png_texts(bytes(data[:at]))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_without_an_error(data: bytes) -> None:
+    assert isinstance(png_texts(b"\x89PNG\r\n\x1a\n" + data), dict)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        encoded(JPEG), encoded(JPEG, "L"), encoded(WEBP), encoded(WEBP, lossless=True),
+        encoded(WEBP, "RGBA", lossless=True), encoded(WEBP, "RGBA", exif=Image.Exif()),
+    ],
+    ids=["jpeg", "grey-jpeg", "webp", "lossless-webp", "alpha-webp", "webp-with-exif"],
+)  # fmt: skip
+def test_exif_is_put_in_and_taken_out_without_touching_a_pixel(image: ImageData) -> None:
+    told = with_exif(image, user_comment_exif("Steps: 20 月"))
+    bare = without_texts(told)
+    for each in (told, bare):
+        opened, before = decode(each), decode(image)
+        assert (opened.mode, opened.size, opened.tobytes()) == (before.mode, before.size, before.tobytes())
+    comment = Image.open(io.BytesIO(told.data)).getexif().get_ifd(ExifTags.IFD.Exif)[USER_COMMENT]
+    assert comment == b"UNICODE\0" + "Steps: 20 月".encode("utf-16-be")
+    assert b"UNICODE" not in bare.data
+
+
+def test_the_comment_has_the_type_that_other_readers_want() -> None:
+    block = user_comment_exif("fox")
+    entry = struct.unpack_from(">HHI", block, block.index(struct.pack(">H", USER_COMMENT)))
+    assert entry == (USER_COMMENT, UNDEFINED, len(b"UNICODE\0") + 2 * len("fox"))
+
+
+def test_the_comment_is_put_in_once() -> None:
+    twice = with_exif(with_exif(encoded(JPEG), user_comment_exif("one")), user_comment_exif("two"))
+    assert twice.data.count(b"UNICODE") == 1
+
+
+@pytest.mark.parametrize("media_type", [JPEG, WEBP])
+def test_a_rotated_picture_stays_rotated(media_type: str) -> None:
+    turned = with_exif(encoded(media_type), user_comment_exif("fox", orientation=6))
+    assert size_of(turned) == (24, 32)
+
+
+def test_a_comment_of_a_jpeg_is_taken_out_too() -> None:
+    assert b"made by me" not in without_texts(encoded(JPEG, comment=b"made by me")).data
