@@ -21,28 +21,36 @@ SCALED_LINEAR: Final[dict[str, Any]] = {
 }
 
 
-def make_sd1(folder: Path, *, seed: int = 0, unet_channels: int = 4, prediction: str = "epsilon") -> Path:
-    """A Stable Diffusion 1.x folder; 9 UNet channels make it an inpainting model."""
-    return _make_single_encoder(folder, seed, unet_channels, prediction, cross_dim=32, per_head=False)
+def make_sd1(folder: Path, *, seed: int = 0, latents: int = 4, takes_mask: bool = False) -> Path:
+    """A Stable Diffusion 1.x folder.
+
+    Args:
+        folder: Where to write it.
+        seed: Of the weights.
+        latents: Channels of the latents; 4 in every real one.
+        takes_mask: Whether it is an inpainting model, whose UNet takes a mask and a masked picture besides.
+    """
+    torch.manual_seed(seed)
+    channels = 2 * latents + 1 if takes_mask else latents
+    unet = _unet(channels, latents, cross_dim=32, per_head=False)
+    return _save_single_encoder(folder, unet, latents, "epsilon")
 
 
 def make_sd2(folder: Path, *, seed: int = 0) -> Path:
     """A Stable Diffusion 2.x folder: v-prediction, linear projections, heads by width."""
-    return _make_single_encoder(folder, seed, 4, "v_prediction", cross_dim=48, per_head=True)
+    torch.manual_seed(seed)
+    return _save_single_encoder(folder, _unet(4, 4, cross_dim=48, per_head=True), 4, "v_prediction")
 
 
-def _make_single_encoder(
-    folder: Path, seed: int, unet_channels: int, prediction: str, *, cross_dim: int, per_head: bool
-) -> Path:
+def _save_single_encoder(folder: Path, unet: Any, latents: int, prediction: str) -> Path:
     from diffusers import PNDMScheduler, StableDiffusionPipeline
     from transformers import CLIPTextModel
 
-    torch.manual_seed(seed)
     pipeline = StableDiffusionPipeline(
-        vae=_autoencoder(0.18215),
-        text_encoder=CLIPTextModel(_text_config(cross_dim)),
+        vae=_autoencoder(0.18215, latents),
+        text_encoder=CLIPTextModel(_text_config(unet.config.cross_attention_dim)),
         tokenizer=tokenizer(),
-        unet=_unet(unet_channels, cross_dim, per_head),
+        unet=unet,
         scheduler=PNDMScheduler(**SCALED_LINEAR, skip_prk_steps=True, prediction_type=prediction),
         safety_checker=None,
         feature_extractor=None,
@@ -59,7 +67,7 @@ def make_sdxl(folder: Path, *, seed: int = 0) -> Path:
 
     torch.manual_seed(seed)
     pipeline = StableDiffusionXLPipeline(
-        vae=_autoencoder(0.13025, force_upcast=True),
+        vae=_autoencoder(0.13025, 4, force_upcast=True),
         text_encoder=CLIPTextModel(_text_config(32)),
         text_encoder_2=CLIPTextModelWithProjection(_text_config(40)),
         tokenizer=tokenizer(),
@@ -113,7 +121,7 @@ def _text_config(width: int) -> Any:
     )
 
 
-def _autoencoder(scaling_factor: float, **more: Any) -> Any:
+def _autoencoder(scaling_factor: float, latents: int, **more: Any) -> Any:
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
@@ -122,20 +130,20 @@ def _autoencoder(scaling_factor: float, **more: Any) -> Any:
         up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=1,
         norm_num_groups=4,
-        latent_channels=4,
+        latent_channels=latents,
         sample_size=64,
         scaling_factor=scaling_factor,
         **more,
     )
 
 
-def _unet(channels: int, cross_dim: int, per_head: bool) -> Any:
+def _unet(channels: int, latents: int, *, cross_dim: int, per_head: bool) -> Any:
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
         sample_size=8,
         in_channels=channels,
-        out_channels=4,
+        out_channels=latents,
         block_out_channels=(16, 32, 32, 32),
         layers_per_block=1,
         down_block_types=(*("CrossAttnDownBlock2D",) * 3, "DownBlock2D"),

@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -53,6 +53,37 @@ def failures_of(what: str, *, loading: bool = False) -> Iterator[None]:
         raise _failure(what, loading, error) from error
     except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
         raise _failure(what, loading, error) from error
+
+
+@contextmanager
+def numbers_checked(vae: Any, precision: str) -> Iterator[None]:
+    """Makes an error of overflown numbers, where diffusers would hand over a black picture.
+
+    Args:
+        vae: The autoencoder; looked at through a hook that is gone afterwards.
+        precision: What it runs in, for the error.
+
+    Raises:
+        FailedError: The decoder gave numbers that are none.
+    """
+
+    def look(_module: Any, _inputs: Any, output: Any) -> None:
+        if not bool(torch.isfinite(output).all()):
+            raise FailedError(
+                "The picture came out as numbers that are none (NaN).",
+                why=f"The model overflows in {precision}.",
+                hint="-O precision=float32",
+            )
+
+    decoder = getattr(vae, "decoder", None)
+    if decoder is None:
+        yield
+        return
+    hook = decoder.register_forward_hook(look)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _failure(what: str, loading: bool, error: Exception) -> FailedError | ModelIncomplete:

@@ -17,7 +17,7 @@ from sdenv.backends.local.calls import (
     with_embeddings,
 )
 from sdenv.backends.local.device import Choice, DeviceName, Precision, choose
-from sdenv.backends.local.failures import failures_of
+from sdenv.backends.local.failures import failures_of, numbers_checked
 from sdenv.backends.local.hashes import model_hash
 from sdenv.backends.local.loading import check_task, for_task, load_pipeline
 from sdenv.backends.local.plan import Plan
@@ -163,7 +163,13 @@ class _Batch:
         self._announce_denoising(pipeline.scheduler)
         self._relay.put(PhaseStarted("encoding"))
         what = f"The pipeline {type(pipeline).__name__}"
-        with failures_of(what), torch.inference_mode(), shown_as_plain(pipeline, plan.resolved.task):
+        precision = str(pipeline.dtype).removeprefix("torch.")
+        with (
+            failures_of(what),
+            torch.inference_mode(),
+            shown_as_plain(pipeline, plan.resolved.task),
+            numbers_checked(pipeline.vae, precision),
+        ):
             pictures = pipeline(
                 **self._arguments(),
                 callback_on_step_end=self._after_call,

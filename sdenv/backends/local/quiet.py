@@ -8,7 +8,7 @@ _LIBRARIES: Final = ("diffusers", "transformers")
 
 
 def quieten() -> None:
-    """Silences diffusers and transformers: progress bars, advice, and warnings of what will change some day.
+    """Silences diffusers and transformers: progress bars, advice and warnings.
 
     Called before anything of them is imported, since they already talk while they are; and before each job,
     since who embeds sdenv may have turned them on again.
@@ -17,4 +17,6 @@ def quieten() -> None:
         logging: Any = importlib.import_module(f"{name}.utils.logging")
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-        warnings.filterwarnings("ignore", category=FutureWarning, module=name)
+        warnings.filterwarnings("ignore", module=name)
+    # diffusers hands torch tensors to numpy functions; numpy warns in its own name of its own future
+    warnings.filterwarnings("ignore", message="__array", category=DeprecationWarning)
