@@ -72,13 +72,12 @@ class SizeRule:
         """The rule that only allows what both allow."""
         both_limits = [limit for limit in (self.max_pixels, other.max_pixels) if limit is not None]
         native = self.native or other.native
-        if self.native and other.native:
-            native = tuple(size for size in self.native if size in other.native)
+        common = tuple(size for size in native if self.accepts(*size) and other.accepts(*size))
         return SizeRule(
             multiple_px=math.lcm(self.multiple_px, other.multiple_px),
             min_px=max(self.min_px, other.min_px),
-            max_px=min(self.max_px, other.max_px),
-            native=native,
+            max_px=0 if native and not common else min(self.max_px, other.max_px),  # 0 = no size at all
+            native=common,
             max_pixels=min(both_limits) if both_limits else None,
         )
 

@@ -4,6 +4,7 @@ Terminal bars, JSON lines, A1111's polled progress and the history all read `Pro
 """
 
 import base64
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
@@ -159,7 +160,7 @@ def advance(progress: Progress, event: Event) -> Progress:
         case RequestResolved(resolved):
             return replace(progress, resolved=resolved)
         case StepDone(step, total, index):
-            if step <= progress.steps.get(index, (0, total))[0]:
+            if not _rises(step, total, *progress.steps.get(index, (0, 1))):
                 return progress
             return replace(progress, steps=MappingProxyType({**progress.steps, index: (step, total)}))
         case PictureReady(index):
@@ -172,6 +173,11 @@ def advance(progress: Progress, event: Event) -> Progress:
             return replace(progress, measured=MappingProxyType({**progress.measured, **values}))
         case Notice():
             return replace(progress, notices=(*progress.notices, event))
+
+
+def _rises(step: int, total: int, step_before: int, total_before: int) -> bool:
+    """Whether both the step and the share of the whole go on; a server may change its mind on the total."""
+    return step_before < step <= total and step * total_before >= step_before * total
 
 
 _TYPE_NAMES: Final[dict[type, str]] = {
@@ -188,6 +194,14 @@ _TYPE_NAMES: Final[dict[type, str]] = {
 _PICTURE_FIELDS: Final = {"init_image", "mask", "references", "controls"}
 
 
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no word for it; a loss may well be one
+    return value
+
+
 def event_record(event: Event, job_id: str, with_pictures: bool = False) -> dict[str, object]:
     """The event as one JSON object (conventions, "Events").
 
@@ -202,7 +216,7 @@ def event_record(event: Event, job_id: str, with_pictures: bool = False) -> dict
         if isinstance(value, ResolvedRequest):
             value = value.model_dump(mode="json", exclude=None if with_pictures else _PICTURE_FIELDS)
         if not isinstance(value, ImageData):
-            record[each.name] = dict(value) if isinstance(value, Mapping) else value
+            record[each.name] = _plain(value)
             continue
         record["media_type"] = value.media_type
         record["picture_bytes"] = len(value.data)

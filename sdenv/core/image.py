@@ -80,12 +80,12 @@ def open_checked(image: ImageData, name: str = "the picture") -> "Image":
 
     if len(image.data) > MAX_ENCODED_BYTES:
         raise BadImage(f"{name} has {len(image.data)} bytes; the limit is {MAX_ENCODED_BYTES}.")
+    # Pillow warns of large pictures at a limit of its own (ours is checked below), and of damaged metadata,
+    # which hurts nobody. Not `catch_warnings`: it is not safe in threads.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large pictures at a limit of its own; ours is checked on the next lines.
-            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-            opened = PIL.Image.open(io.BytesIO(image.data), formats=_PILLOW_FORMATS)
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+        opened = PIL.Image.open(io.BytesIO(image.data), formats=_PILLOW_FORMATS)
+    except (*_DAMAGED, PIL.Image.DecompressionBombError) as error:
         raise BadImage(f"{name} cannot be read as a picture.", why=f"{error}.") from error
     width_px, height_px = opened.size
     if width_px * height_px > MAX_DECODED_PIXELS:
@@ -108,7 +108,7 @@ def _is_rotated(opened: "Image", name: str) -> bool:
     if opened.format == "PNG" and "exif" not in opened.info:
         return False  # Pillow would decode all of it to look for the chunk behind the pixels
     try:
-        return bool(opened.getexif().get(_EXIF_ORIENTATION, 1) >= _FIRST_ROTATED_ORIENTATION)
+        return opened.getexif().get(_EXIF_ORIENTATION, 1) in _ROTATED_ORIENTATIONS
     except _DAMAGED as error:
         raise _damaged(name, error) from error
 
@@ -116,7 +116,7 @@ def _is_rotated(opened: "Image", name: str) -> bool:
 _EXIF_ORIENTATION: Final = 0x0112
 _DAMAGED: Final = (OSError, SyntaxError, ValueError, TypeError, struct.error)
 """What Pillow's parsers raise for bytes that are not what their header says."""
-_FIRST_ROTATED_ORIENTATION: Final = 5  # EXIF 2.3, table 6: values 5 to 8 swap rows and columns
+_ROTATED_ORIENTATIONS: Final = frozenset({5, 6, 7, 8})  # EXIF 2.3, table 6: these swap rows and columns
 
 
 def decode(image: ImageData, name: str = "the picture") -> "Image":

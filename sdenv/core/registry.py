@@ -98,13 +98,14 @@ class Registry(Generic[T]):
             if entry.extra and error.name and not error.name.startswith("sdenv."):
                 raise extra_missing(f"The {self._what} {name!r}", entry.extra, error.name) from error
             raise self._broken(name, entry, error) from error
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # a plug-in's module may raise anything while it is imported
             raise self._broken(name, entry, error) from error
         return loaded
 
     def _broken(self, name: str, entry: Entry, error: Exception) -> InternalError:
         return InternalError(
-            f"The {self._what} {name!r} of the package {entry.package!r} cannot be loaded.", why=f"{error}."
+            f"The {self._what} {name!r} of the package {entry.package!r} cannot be loaded.",
+            why=f"{type(error).__name__}: {error}.",
         )
 
 

@@ -266,13 +266,16 @@ def _fault(kind: str, location: Iterable[int | str], message: str, given: object
         return f"there is no field {path!r}"
     if kind == "value_error":
         return message.removeprefix("Value error, ")
-    shown = (
-        ""
-        if given is None or isinstance(given, (dict, bytes, list, tuple))
-        else f" (given: {str(given)[:60]!s})"
-    )
-    lowered = message[:1].lower() + message[1:]
-    return f"{path}: {lowered}{shown}"
+    fault = message[:1].lower() + message[1:].rstrip(".")
+    return f"{path}: {fault}{_shown(given)}" if path else fault
+
+
+def _shown(given: object) -> str:
+    """The wrong value, cut short; nothing where it is long by nature."""
+    if given is None or isinstance(given, (dict, bytes, list, tuple)):
+        return ""
+    printable = str(given)[:60].encode("utf-8", "replace").decode("utf-8")
+    return f" (given: {printable})"
 
 
 def _hint_for(error: ValidationError) -> str:
