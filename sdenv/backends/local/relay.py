@@ -71,13 +71,20 @@ class Relay:
         future: Future[T] = device.submit(work, self)
         future.add_done_callback(lambda _: self._messages.put(_END))
         try:
-            with context.on_cancel(self._stopped.set):
+            with context.on_cancel(lambda: self._stop(future)):
                 self._emit_all(context)
         finally:
-            self._stopped.set()  # after the end nobody looks at it; before, the device stops at its next step
+            self._stop(future)  # does nothing after the end
             while not future.done():
                 self._messages.get()
+        if future.cancelled():
+            raise Cancelled
         return future.result()
+
+    def _stop(self, future: "Future[T]") -> None:
+        """Stops the work: at its next look, or before it begins."""
+        self._stopped.set()
+        future.cancel()
 
     def _emit_all(self, context: JobContext) -> None:
         while (message := self._messages.get()) is not _END:

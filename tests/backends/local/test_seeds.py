@@ -4,17 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import ImageChops
 
 from sdenv.backends.local import LocalBackend
 from sdenv.backends.local.calls import noise_of
 from sdenv.backends.local.plan import make_plan
 from sdenv.checkpoints.facts import facts_of
 from sdenv.checkpoints.folder import read_folder
-from sdenv.core.image import decode
 from sdenv.core.request import GenerationRequest
 from sdenv.testing.fakes import Recorder
-from sdenv.testing.samples import mask, picture
+from sdenv.testing.samples import largest_difference, mask, picture
 
 ROUNDING = 2
 """Levels of 255: convolutions of a batch add in another order than those of a single picture."""
@@ -32,8 +30,7 @@ def test_a_picture_is_the_same_alone_as_in_a_batch(backend: LocalBackend, task: 
     for index, image in enumerate(together.images):
         seed = (2**32 - 2 + index) % 2**32
         alone = backend.generate(GenerationRequest(seed=seed, **values), Recorder()).images[0]
-        difference = ImageChops.difference(decode(image), decode(alone))
-        assert max(high for _, high in difference.getextrema()) <= ROUNDING
+        assert largest_difference(image, alone) <= ROUNDING
 
 
 def test_the_noise_is_the_same_bit_for_bit_alone_or_in_a_batch(models: dict[str, Path]) -> None:
