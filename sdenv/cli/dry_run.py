@@ -22,13 +22,22 @@ def dry_run(wanted: list[Wanted], engine: Engine, *, allow_degraded: bool, as_js
     for each in wanted:
         found = engine.mismatches(each.request)
         only_size = bool(found) and all(one.error_type is SizeNotPossible for one in found)
-        plan = admit(each.request, status, engine.name, allow_degraded or (each.fit and only_size))
+        try:
+            plan = admit(each.request, status, engine.name, allow_degraded or (each.fit and only_size))
+        except SizeNotPossible as error:
+            raise with_fit_hint(error) from error
         values = decided(plan.request, status)
         notes = [notice.message for notice in plan.notices]
         if as_json:
             print_json({"type": "dry-run", "backend": engine.name, "request": values, "notices": notes})
         else:
             print_text(_text(engine.name, values, notes))
+
+
+def with_fit_hint(error: SizeNotPossible) -> SizeNotPossible:
+    """The error with what the command line offers for it."""
+    hint = error.hint or "Give that size, or --fit to have it resampled to the one you asked for."
+    return SizeNotPossible(error.what, error.why, hint)
 
 
 def _text(backend: str, values: dict[str, object], notes: list[str]) -> str:

@@ -18,6 +18,7 @@ from sdenv.core.errors import Cancelled, InternalError, SdenvError
 ERROR_VERSION: Final = 1  # `v` of the JSON object; raised when the meaning of a field changes
 EXIT_BROKEN_PIPE: Final = 141  # 128 + SIGPIPE, what a shell reports for a program whose reader went away
 _MAX_COLUMNS: Final = 100
+_UNWRAPPED: Final = 100_000  # a log is searched line by line
 
 
 class Terminated(Cancelled):
@@ -138,7 +139,7 @@ def error_text(error: SdenvError, terminal: Terminal) -> str:
         error: What happened.
         terminal: What the stream can show.
     """
-    width = max(40, min(terminal.columns, _MAX_COLUMNS))
+    width = max(40, min(terminal.columns, _MAX_COLUMNS)) if terminal.is_tty else _UNWRAPPED
     cancelled = isinstance(error, Cancelled)
     label, color = ("cancelled", "yellow") if cancelled else ("error", "red")
     what = "" if error.what == "Cancelled." else terminal.clean(error.what)

@@ -83,6 +83,22 @@ def _check_flags(flags: GenerateFlags) -> None:
         )
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} each say what to draw.", hint="Give one of them.")
+    _check_stdin(flags)
+
+
+def _check_stdin(flags: GenerateFlags) -> None:
+    """Refuses two uses of stdin, which can be read only once."""
+    uses = {
+        "--init-image": flags.init_image,
+        "--mask": flags.mask,
+        "--from": flags.from_picture,
+        "--request": flags.request,
+        "--prompts": flags.prompts_file,
+        "PROMPT": STDIN if STDIN in (flags.prompts or ()) else None,
+    }
+    readers = [name for name, value in uses.items() if value == STDIN]
+    if len(readers) > 1:
+        raise UsageError(f"{' and '.join(readers)} both read stdin.", hint="Give one of them as a file.")
 
 
 def _said(flags: GenerateFlags, stdin: StdinOnce) -> dict[str, Any]:

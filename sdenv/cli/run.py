@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from sdenv.cli.dry_run import dry_run
+from sdenv.cli.dry_run import dry_run, with_fit_hint
 from sdenv.cli.errors import ErrorStyle, show_error
 from sdenv.cli.gather import FITTED_TO, Wanted, gather
 from sdenv.cli.generate import GenerateFlags
@@ -83,10 +83,11 @@ def _for_backend(wanted: Wanted, chosen: Chosen, engine: Engine, settings: Setti
         and request.height is None
         and request.init_image is None
     ):
-        status = engine.status()
-        models = [each for each in status.models if each.name == changes.get("model")]
-        if models and not models[0].size.native:
-            changes["width"], changes["height"] = models[0].size.nearest(side_px, side_px)
+        models = engine.status().models
+        name = changes.get("model", request.model)
+        model = next((each for each in models if name in (None, each.name)), None)
+        if model is not None and not model.size.native:
+            changes["width"], changes["height"] = model.size.nearest(side_px, side_px)
     return Wanted(request.model_copy(update=changes), wanted.only_index, wanted.fit)
 
 
@@ -119,6 +120,7 @@ class _Run:
                 self.failed.append(error)
                 if self.of == 1:
                     raise
+                error = type(error)(f"Request {number} of {self.of}: {error.what}", error.why, error.hint)
                 show_error(
                     error,
                     ErrorStyle(self.flags.json_lines or self.flags.progress == "json", self.flags.debug),
@@ -156,8 +158,7 @@ class _Run:
                 or (wanted.fit and self._only_size_is_wrong(request)),
             )
         except SizeNotPossible as error:
-            hint = error.hint or "Give that size, or --fit to have it resampled to the one you asked for."
-            raise SizeNotPossible(error.what, error.why, hint) from error
+            raise with_fit_hint(error) from error
 
     def _only_size_is_wrong(self, request: GenerationRequest) -> bool:
         found = self.engine.mismatches(request)
@@ -216,8 +217,7 @@ class _Run:
     def _partly_failed(self) -> SdenvError:
         """What a command of several requests ends with when some failed."""
         if len(self.failed) == self.of and len({error.code for error in self.failed}) == 1:
-            error = self.failed[0]
-            return type(error)(f"All {self.of} requests failed alike.", why=error.why)
+            return type(self.failed[0])(f"None of the {self.of} requests could be done.")
         return PartlyFailed(
             f"{len(self.failed)} of {self.of} requests failed.",
             why=f"{self.pictures} {'picture was' if self.pictures == 1 else 'pictures were'} saved.",
