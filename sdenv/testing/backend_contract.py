@@ -271,7 +271,8 @@ class BackendContract(RequestMaker):
         together = run(backend, self.many(backend, 3, seed=LAST_SEED_BUT_ONE, **changes)).result
         for index, image in enumerate(together.images):
             alone = run(backend, self.small(backend, seed=together.resolved.seed_of(index))).result
-            self.assert_same(image, alone.images[0])
+            tolerance = max(self.pixel_tolerance, self.batch_tolerance)
+            assert largest_difference(image, alone.images[0]) <= tolerance
 
     def test_what_was_resolved_makes_the_same_picture_again(self, backend: Backend) -> None:
         """Nothing is left open: not the seed, not the size, not the sampler."""
