@@ -7,7 +7,7 @@ as EXIF UserComment.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from sdenv.protocols.containers import (
     user_comment_exif,
     with_exif,
 )
+from sdenv.protocols.foreign_metadata import MISSING, READERS
 from sdenv.protocols.parameters import decode_parameters, encode_parameters, parameters_of, request_values
 from sdenv.protocols.provenance import (
     MissingInput,
@@ -145,11 +146,14 @@ def read_metadata(data: bytes) -> Recovered:
         raise BadImage(f"The picture has {len(data)} bytes; the limit is {MAX_ENCODED_BYTES}.")
     picture = ImageData.from_bytes(data)
     texts = png_texts(data) if picture.media_type == PNG else {}
-    for keyword, read in _READERS.items():
-        if keyword in texts and (found := read(texts[keyword])) is not None:
-            return _recovered(found, keyword)
-    comment = _user_comment(picture)
-    if comment and (found := _from_parameters(comment)) is not None:
+    if (own := decode_provenance(texts.get(OWN, ""))) is not None:
+        return _recovered(own, OWN)
+    if (found := _from_parameters(texts.get(PARAMETERS, ""))) is not None:
+        return _recovered(found, PARAMETERS)
+    for source, read in READERS:
+        if (values := read(texts)) is not None:
+            return _recovered(Provenance(values), source)
+    if (found := _from_parameters(_user_comment(picture))) is not None:
         return _recovered(found, "UserComment")
     raise BadMetadata(
         "The picture does not say how it was made.",
@@ -180,7 +184,7 @@ def _from_parameters(text: str) -> Provenance | None:
         return None
     values = request_values(parameters)
     if "strength" in values:
-        values["init_image"] = {"sha256": ""}
+        values["init_image"] = MISSING
     known = parameters.values
     return Provenance(values, model_hash=known.get("Model hash", ""), version=known.get("Version", ""))
 
@@ -201,10 +205,3 @@ def _user_comment(picture: ImageData) -> str:
     # Latin text has its zero bytes in front when big-endian, behind when little-endian.
     order = "utf-16-le" if body[1::2].count(0) > body[::2].count(0) else "utf-16-be"
     return body.decode(order, errors="replace").strip("\0")
-
-
-_READERS: Final[Mapping[str, Callable[[str], Provenance | None]]] = {
-    OWN: decode_provenance,
-    PARAMETERS: _from_parameters,
-}
-"""By keyword of the text chunk, in the order in which they are asked."""

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -102,6 +103,16 @@ def test_a_text_that_inflates_beyond_the_limit_is_left_out(kind: bytes) -> None:
     for length, found in ((MAX_TEXT_BYTES, True), (MAX_TEXT_BYTES + 1, False)):
         data = with_chunk(picture().data, kind, start + zlib.compress(b"x" * length))
         assert ("bomb" in png_texts(data)) == found
+
+
+def test_inflating_stops_at_the_limit() -> None:
+    data = with_chunk(picture().data, b"zTXt", b"bomb\0\0" + zlib.compress(bytes(64 * MAX_TEXT_BYTES)))
+    tracemalloc.start()
+    try:
+        png_texts(data)
+        assert tracemalloc.get_traced_memory()[1] < 8 * MAX_TEXT_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 def test_texts_together_have_a_limit() -> None:

@@ -141,6 +141,13 @@ def test_our_own_text_goes_before_that_of_automatic1111() -> None:
     assert read_metadata(with_texts(parameters=A1111, sdenv=texts["sdenv"])).request.seed == 7
 
 
+def test_the_text_of_automatic1111_goes_before_those_of_others() -> None:
+    dream = '"a dog" -s 5 -S 3'
+    assert read_metadata(with_texts(Dream=dream, parameters=A1111)).source == "parameters"
+    found = read_metadata(with_texts(Dream=dream, parameters="of another kind"))
+    assert (found.source, found.request.prompt, found.request.seed) == ("Dream", "a dog", 3)
+
+
 def test_a_damaged_own_text_leaves_that_of_automatic1111() -> None:
     assert read_metadata(with_texts(sdenv='{"schema": 1, "requ', parameters=A1111)).source == "parameters"
 
