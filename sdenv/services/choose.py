@@ -1,7 +1,7 @@
 """From a name or a URL to a backend that is ready to use: where names, options and models meet."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -47,12 +47,15 @@ class Chosen:
         name: What the user typed after `-b`, without users and passwords.
         kind: The name in the table of backends.
         model: The model to ask for; None = the backend's default.
+        names: For each model that was asked for, by what the user said, the name that the backend knows it
+            by; a path has become a name.
     """
 
     backend: Backend
     name: str
     kind: str
     model: str | None
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +79,20 @@ class BackendRow:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
+    """What a name or URL means, before any backend is imported."""
+
     kind: str
-    url: str | None
-    options: Mapping[str, Any]
+    url: str | None = None
+    model: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def choose_backend(
-    name_or_url: str, options: Mapping[str, str], settings: Settings, model: str | None = None
+    name_or_url: str,
+    options: Mapping[str, str],
+    settings: Settings,
+    model: str | None = None,
+    others: Iterable[str] = (),
 ) -> Chosen:
     """Builds a backend; nothing is loaded or connected yet.
 
@@ -92,46 +102,50 @@ def choose_backend(
         settings: What the user configured: own backends, places of models.
         model: A model name, or for a backend on this machine also a path; None = `model` of
             `[backends.NAME]`, then `model` of the settings.
+        others: Further models that will be asked for.
 
     Raises:
         UnknownBackend: No such name or scheme; the error names the nearest.
         ExtraMissing: The backend's optional part is not installed.
         BadConfig: An option that the backend does not have, or a value that it cannot have.
-        UnknownModel: A backend on this machine does not find the model.
+        UnknownModel: A backend on this machine does not find a model.
     """
     found = _find(name_or_url, settings)
     backend_type = BACKENDS.load(found.kind)
+    _refuse_unknown(backend_type.Settings, found.kind, [*options, *found.options])
     values: dict[str, Any] = {**found.options, **options}
-    _refuse_unknown(backend_type.Settings, found.kind, options)
     if found.url is not None:
         values["url"] = found.url
-    model = model or values.pop("model", None) or settings.model
+    model = model or found.model or settings.model
+    names: dict[str, str] = {}
     if "models" in backend_type.Settings.model_fields:
-        model, values["models"] = _models_here(model, settings)
+        here = {each: _model_here(each, settings) for each in (model, *others)}
+        values["models"] = dict(here.values())
+        names = {wanted: name for wanted, (name, _) in here.items() if wanted is not None}
+        model = here[model][0]
     chosen = _checked(backend_type.Settings, found.kind, values)
-    return Chosen(backend_type(chosen), without_user(name_or_url), found.kind, model)
+    return Chosen(backend_type(chosen), without_user(name_or_url), found.kind, model, names)
 
 
 def _find(name_or_url: str, settings: Settings) -> _Found:
-    """What a name or URL means, before any backend is imported."""
     if "://" in name_or_url:
-        return _Found(_kind_of_scheme(name_or_url), name_or_url, {})
+        return _Found(_kind_of_scheme(name_or_url), name_or_url)
     own = settings.backends.get(name_or_url)
     if own is None:
         if name_or_url not in BACKENDS:
             raise _unknown(
                 f"There is no backend {name_or_url!r}.", name_or_url, [*BACKENDS, *settings.backends]
             )
-        return _Found(name_or_url, None, {})
+        return _Found(name_or_url)
     if own.url is not None:
-        return _Found(_kind_of_scheme(own.url), own.url, own.options)
+        return _Found(_kind_of_scheme(own.url), own.url, own.model, own.options)
     kind = own.backend or name_or_url
     if kind not in BACKENDS:
         what = (
             f"[backends.{name_or_url}] in config.toml names no backend: neither `url` nor a known `backend`."
         )
         raise _unknown(what, kind, list(BACKENDS))
-    return _Found(kind, None, own.options)
+    return _Found(kind, None, own.model, own.options)
 
 
 def _kind_of_scheme(url: str) -> str:
@@ -150,19 +164,15 @@ def _unknown(what: str, name: str, known: list[str]) -> UnknownBackend:
     return UnknownBackend(what, why=did_you_mean(name, known), hint="sdenv backends")
 
 
-def _models_here(wanted: str | None, settings: Settings) -> tuple[str, dict[str, str]]:
-    """The model asked for and, behind it, all others found: their names and paths on this machine."""
-    from sdenv.services.models import find_models, resolve_model
+def _model_here(wanted: str | None, settings: Settings) -> tuple[str, str]:
+    """Name and path of a model on this machine."""
+    from sdenv.services.models import resolve_model
 
-    chosen = resolve_model(wanted, settings.models_dirs)
-    others = {found.name: str(found.path) for found in find_models(settings.models_dirs)}
-    return chosen.name, {
-        chosen.name: str(chosen.path),
-        **{k: v for k, v in others.items() if k != chosen.name},
-    }
+    found = resolve_model(wanted, settings.models_dirs)
+    return found.name, str(found.path)
 
 
-def _refuse_unknown(settings_type: type[BackendSettings], kind: str, options: Mapping[str, str]) -> None:
+def _refuse_unknown(settings_type: type[BackendSettings], kind: str, options: Iterable[str]) -> None:
     known = sorted(settings_type.model_fields.keys() - {"url", "models"})
     for name in options:
         if name not in known:
@@ -179,11 +189,6 @@ def _checked(settings_type: type[BackendSettings], kind: str, values: Mapping[st
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            known = sorted(settings_type.model_fields)
-            raise BadConfig(
-                f"The backend {kind!r} has no option {name!r}.", why=did_you_mean(name, known)
-            ) from error
         if fault["type"] == "missing":
             raise BadConfig(
                 f"The backend {kind!r} needs the option {name!r}.", hint=f"-O {name}=..."

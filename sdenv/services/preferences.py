@@ -61,6 +61,12 @@ def _template(value: object) -> object:
     return f"{Path(head).expanduser()}{slash}{rest}"
 
 
+def _user_data_path() -> Path:
+    import platformdirs
+
+    return platformdirs.user_data_path("sdenv", appauthor=False)
+
+
 def _machine_size(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -85,8 +91,8 @@ class Preferences(BaseModel):
     models_dirs: Annotated[tuple[Path, ...], BeforeValidator(_paths)] = Field(
         (), description="Folders with models; unset = `models` in `data_dir`."
     )
-    data_dir: Annotated[Path, BeforeValidator(_path)] | None = Field(
-        None,
+    data_dir: Annotated[Path, BeforeValidator(_path)] = Field(
+        default_factory=_user_data_path,
         description="Where results, history and models are kept; unset = the system's place for user data.",
     )
     output: Annotated[str, BeforeValidator(_template)] | None = Field(
@@ -129,10 +135,11 @@ class NamedBackend(BaseModel):
         None, description="Address whose scheme names the backend, for example `http://gpu:9090`."
     )
     backend: Name | None = Field(None, description="Name of a backend; unset = the table's own name.")
+    model: Name | None = Field(None, description="Model to use with it when none is said.")
 
     @property
     def options(self) -> dict[str, Any]:
-        """Everything but `url` and `backend`: what the backend's own Settings will check."""
+        """Everything else: what the backend's own Settings will check."""
         return dict(self.model_extra or {})
 
 

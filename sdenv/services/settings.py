@@ -94,15 +94,10 @@ def load_settings(profile: str | None = None, flags: Mapping[str, object] | None
         for name in layer.model_fields_set & Preferences.model_fields.keys():
             values[name] = getattr(layer, name)
             sources[name] = source
-    data_dir = values.setdefault("data_dir", _user_data_path())
-    values.setdefault("models_dirs", (data_dir / "models",))
-    return Settings(**values, sources=sources, profile=chosen, backends=config.backends)
-
-
-def _user_data_path() -> Path:
-    import platformdirs
-
-    return platformdirs.user_data_path("sdenv", appauthor=False)
+    found = Settings(**values, sources=sources, profile=chosen, backends=config.backends)
+    if found.models_dirs:
+        return found
+    return found.model_copy(update={"models_dirs": (found.data_dir / "models",)})
 
 
 def _layers(
@@ -188,7 +183,8 @@ def _line_of(keys: list[str], text: str) -> int | None:
         assigned = re.match(r"\s*([\w\-.\"' ]+?)\s*=", line)
         if header:
             table = _dotted(header[1])
-            if table == keys[: len(table)]:
+            shared = min(len(table), len(keys))
+            if table[:shared] == keys[:shared]:
                 best = number
         elif assigned:
             full = table + _dotted(assigned[1])
@@ -221,21 +217,39 @@ def set_value(key: str, text: str | None) -> Path:
     read_config(path)
     document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
     keys = key.split(".")
-    table: Any = document
+    if text is None:
+        _remove(document, keys, path)
+    else:
+        _table(document, keys)[keys[-1]] = _typed(keys, text)
+    new_text = tomlkit.dumps(document)
+    parse_config(new_text, path, place=f"sdenv config set {key}")
+    _write_config(path, new_text)
+    return path
+
+
+def _table(document: Any, keys: list[str]) -> Any:
+    """The table that a key belongs in, made where it is missing."""
+    import tomlkit
+
+    table = document
     for part in keys[:-1]:
         if part not in table:
             table[part] = tomlkit.table(is_super_table=table is document)
         table = table[part]
         if not isinstance(table, dict):
-            raise BadConfig(f"{part!r} in {key!r} is a value, not a table.")
-    if text is None:
-        table.pop(keys[-1], None)
-    else:
-        table[keys[-1]] = _typed(keys, text)
-    new_text = tomlkit.dumps(document)
-    parse_config(new_text, path, place=f"sdenv config set {key}")
-    _write_config(path, new_text)
-    return path
+            raise BadConfig(
+                f"There is no setting {'.'.join(keys)!r}.", why=f"{part!r} is a value, not a table."
+            )
+    return table
+
+
+def _remove(document: Any, keys: list[str], path: Path) -> None:
+    table = document
+    for part in keys[:-1]:
+        table = table.get(part, {}) if isinstance(table, dict) else {}
+    if not isinstance(table, dict) or keys[-1] not in table:
+        raise BadConfig(f"{'.'.join(keys)!r} is not set in {str(path)!r}.", hint="sdenv config show")
+    del table[keys[-1]]
 
 
 def _typed(keys: list[str], text: str) -> object:
