@@ -278,7 +278,7 @@ def _half_blocks(picture: "Image", size: tuple[int, int]) -> Iterator[str]:
     import PIL.Image
 
     columns, rows = size
-    small = picture.resize((columns, rows * 2), PIL.Image.Resampling.LANCZOS)
+    small = picture.resize((columns, rows * 2), PIL.Image.Resampling.BOX)  # no ringing at sharp edges
     pixels = small.tobytes()
     stride = columns * 3
     for row in range(rows):

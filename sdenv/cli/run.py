@@ -1,6 +1,6 @@
 """What `sdenv generate` does: one request after another, each picture saved as soon as it is ready."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
@@ -14,6 +14,7 @@ from sdenv.cli.render import Heading
 from sdenv.cli.signals import Interrupts
 from sdenv.cli.terminal import color_choice
 from sdenv.cli.viewer import Viewer, make_viewer
+from sdenv.core.backend import BackendStatus
 from sdenv.core.errors import (
     Cancelled,
     DiskFull,
@@ -52,11 +53,16 @@ def generate(flags: GenerateFlags) -> None:
             quiet=flags.quiet,
         )
         wanted = gather(flags, settings)
+        asked_for = _first_model(wanted)
         chosen = choose_backend(
-            flags.backend or settings.backend, key_values(flags.option or [], "-O"), settings, _model(wanted)
+            flags.backend or settings.backend, key_values(flags.option or [], "-O"), settings, asked_for
         )
         with Engine(chosen.backend, name=chosen.name) as engine:
-            wanted = [_for_backend(each, chosen, engine, settings) for each in wanted]
+            requests = [_named(each.request, asked_for, chosen) for each in wanted]
+            wanted = [
+                replace(each, request=_sized(request, settings, engine.status()))
+                for each, request in zip(wanted, requests, strict=True)
+            ]
             if flags.dry_run:
                 dry_run(wanted, engine, allow_degraded=flags.allow_degraded, as_json=flags.json_lines)
                 return
@@ -66,29 +72,29 @@ def generate(flags: GenerateFlags) -> None:
             run.all(wanted)
 
 
-def _model(wanted: list[Wanted]) -> str | None:
+def _first_model(wanted: list[Wanted]) -> str | None:
+    """The model that the backend is chosen for: the first that is named."""
     return next((each.request.model for each in wanted if each.request.model), None)
 
 
-def _for_backend(wanted: Wanted, chosen: Chosen, engine: Engine, settings: Settings) -> Wanted:
-    """The request with the model found for it, and this machine's size where the model has none itself."""
-    request = wanted.request
-    changes: dict[str, object] = {}
-    if request.model is None or request.model == _model([wanted]):
-        changes["model"] = chosen.model if chosen.model else request.model
-    side_px = None if settings.machine_size is None else MACHINE_SIDES_PX[settings.machine_size]
-    if (
-        side_px is not None
-        and request.width is None
-        and request.height is None
-        and request.init_image is None
-    ):
-        models = engine.status().models
-        name = changes.get("model", request.model)
-        model = next((each for each in models if name in (None, each.name)), None)
-        if model is not None and not model.size.native:
-            changes["width"], changes["height"] = model.size.nearest(side_px, side_px)
-    return Wanted(request.model_copy(update=changes), wanted.only_index, wanted.fit)
+def _named(request: GenerationRequest, asked_for: str | None, chosen: Chosen) -> GenerationRequest:
+    """The request with the name under which the backend knows its model; a path has become a name."""
+    if chosen.model is None or request.model not in (None, asked_for):
+        return request
+    return request.model_copy(update={"model": chosen.model})
+
+
+def _sized(request: GenerationRequest, settings: Settings, status: BackendStatus) -> GenerationRequest:
+    """The request with the size of this machine, where neither it nor its model says one."""
+    said = request.width or request.height or request.init_image
+    if settings.machine_size is None or said is not None:
+        return request
+    model = next((each for each in status.models if request.model in (None, each.name)), None)
+    if model is None or model.size.native:
+        return request
+    side_px = MACHINE_SIDES_PX[settings.machine_size]
+    width, height = model.size.nearest(side_px, side_px)
+    return request.model_copy(update={"width": width, "height": height})
 
 
 @final

@@ -18,7 +18,7 @@ _CODES: Final = {
 }
 """ECMA-48 (5th edition) 8.3.117, "select graphic rendition"; the 8 colours follow the user's own palette."""
 
-color_choice: ContextVar[str] = ContextVar("color_choice", default="auto")
+color_choice: ContextVar[str] = ContextVar("color_choice", default="")
 """`auto`, `always` or `never`, once the settings are read: what shows errors does not know the settings."""
 
 
@@ -129,7 +129,7 @@ def _size_of(
 
 def _has_color(is_tty: bool, dumb: bool, environ: Mapping[str, str]) -> bool:
     """The choice for sdenv; then NO_COLOR (no-color.org), FORCE_COLOR (force-color.org); then the stream."""
-    said = environ.get("SDENV_COLOR", "") or color_choice.get()
+    said = color_choice.get() or environ.get("SDENV_COLOR", "")
     if said in ("always", "never"):
         return said == "always"
     if environ.get("NO_COLOR"):

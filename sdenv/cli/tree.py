@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from sdenv import __version__
 from sdenv.cli.options import Json
-from sdenv.core.errors import UsageError
+from sdenv.core.errors import Cancelled, UsageError
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter  # the types of Typer's own signatures
@@ -68,6 +68,18 @@ def _nearest_option(message: str, ctx: "Context") -> str:
 
 class SdenvCommand(TyperCommand):
     """A command with our help page and our errors."""
+
+    def invoke(self, ctx: "Context") -> Any:
+        """Runs the body; Typer would end without a word after Ctrl-C, and with 1 after a broken pipe."""
+        from sdenv.cli.errors import EXIT_BROKEN_PIPE, silence_stdout
+
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Cancelled from error
+        except BrokenPipeError as error:
+            silence_stdout()
+            raise typer.Exit(EXIT_BROKEN_PIPE) from error
 
     def format_help(self, ctx: "Context", formatter: "HelpFormatter") -> None:
         """Writes the help page."""

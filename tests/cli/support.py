@@ -90,7 +90,7 @@ def streams(stdin: bytes | None, tty: bool) -> Iterator[tuple[Screen, Screen]]:
 
 def sdenv(*arguments: str, stdin: bytes | None = None, tty: bool = False) -> Done:
     """Runs `sdenv ARGUMENTS` in this process; `tty` = stderr is a terminal."""
-    token = color_choice.set("auto")
+    token = color_choice.set("")
     try:
         with streams(stdin, tty) as (out, err):
             code = run(list(arguments))

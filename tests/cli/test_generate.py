@@ -105,6 +105,15 @@ def test_flags_beside_a_request_win_over_it_and_it_wins_over_the_settings(here: 
     assert (request["steps"], request["seed"], request["sampler"]) == (5, 2, "Euler")
 
 
+def test_each_request_has_its_own_model(here: Path) -> None:
+    lines = (
+        b'{"prompt": "a", "model": "mosaic-native"}\n{"prompt": "b"}\n{"prompt": "c", "model": "mosaic"}\n'
+    )
+    done = fake("--request", "-", "--dry-run", "--json", stdin=lines)
+    models = [json.loads(line)["request"]["model"] for line in done.lines]
+    assert models == ["mosaic-native", "mosaic-native", "mosaic"]
+
+
 def test_a_size_in_the_settings_is_not_put_on_an_init_image(here: Path) -> None:
     sdenv("config", "set", "size", "512x256")
     PIL.Image.new("RGB", (128, 64)).save(here / "init.png")
