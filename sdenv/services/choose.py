@@ -47,15 +47,15 @@ class Chosen:
         name: What the user typed after `-b`, without users and passwords.
         kind: The name in the table of backends.
         model: The model to ask for; None = the backend's default.
-        names: For each model that was asked for, by what the user said, the name that the backend knows it
-            by; a path has become a name.
+        names: What to ask for instead of what the user said (None = nothing), for each model that was named
+            to `choose_backend`; a path has become a name.
     """
 
     backend: Backend
     name: str
     kind: str
     model: str | None
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def choose_backend(
     options: Mapping[str, str],
     settings: Settings,
     model: str | None = None,
-    others: Iterable[str] = (),
+    others: Iterable[str | None] = (),
 ) -> Chosen:
     """Builds a backend; nothing is loaded or connected yet.
 
@@ -102,7 +102,7 @@ def choose_backend(
         settings: What the user configured: own backends, places of models.
         model: A model name, or for a backend on this machine also a path; None = `model` of
             `[backends.NAME]`, then `model` of the settings.
-        others: Further models that will be asked for.
+        others: Further models that will be asked for, None as above.
 
     Raises:
         UnknownBackend: No such name or scheme; the error names the nearest.
@@ -116,15 +116,14 @@ def choose_backend(
     values: dict[str, Any] = {**found.options, **options}
     if found.url is not None:
         values["url"] = found.url
-    model = model or found.model or settings.model
-    names: dict[str, str] = {}
+    default = found.model or settings.model
+    names = {each: each or default for each in (model, *others)}
     if "models" in backend_type.Settings.model_fields:
-        here = {each: _model_here(each, settings) for each in (model, *others)}
+        here = {each: _model_here(wanted, settings) for each, wanted in names.items()}
+        names = {each: name for each, (name, _) in here.items()}
         values["models"] = dict(here.values())
-        names = {wanted: name for wanted, (name, _) in here.items() if wanted is not None}
-        model = here[model][0]
     chosen = _checked(backend_type.Settings, found.kind, values)
-    return Chosen(backend_type(chosen), without_user(name_or_url), found.kind, model, names)
+    return Chosen(backend_type(chosen), without_user(name_or_url), found.kind, names[model], names)
 
 
 def _find(name_or_url: str, settings: Settings) -> _Found:

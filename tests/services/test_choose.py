@@ -138,11 +138,12 @@ def test_a_backend_of_the_user_can_be_another_one_with_options() -> None:
 
 @pytest.mark.usefixtures("two_models")
 def test_a_backend_on_this_machine_gets_paths_and_is_asked_by_name() -> None:
-    chosen = choose_backend("here", {}, settings(), "/home/ann/mine", ["fox", "/home/ann/mine"])
+    chosen = choose_backend("here", {}, settings(), "/home/ann/mine", ["fox", None, "/home/ann/mine"])
     assert chosen.model == "mine"
-    assert chosen.names == {"/home/ann/mine": "mine", "fox": "fox"}
+    assert chosen.names == {"/home/ann/mine": "mine", "fox": "fox", None: "emoji"}
     assert isinstance(chosen.backend, _Kept)
-    assert chosen.backend.settings == HereSettings(models={"mine": "/home/ann/mine", "fox": "/models/fox"})
+    paths = {"mine": "/home/ann/mine", "fox": "/models/fox", "emoji": "/models/emoji"}
+    assert chosen.backend.settings == HereSettings(models=paths)
 
 
 @pytest.mark.usefixtures("two_models")
@@ -152,6 +153,7 @@ def test_the_model_is_the_one_said_then_that_of_the_backend_then_that_of_the_set
     assert choose_backend("mine", {}, ours).model == "fox"
     assert choose_backend("here", {}, ours).model == "emoji"
     assert choose_backend("http://gpu", {}, ours).model == "emoji"
+    assert choose_backend("http://gpu", {}, settings()).model is None
 
 
 @pytest.mark.usefixtures("two_models")
