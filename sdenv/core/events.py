@@ -171,8 +171,7 @@ def advance(progress: Progress, event: Event) -> Progress:
             return replace(progress, bytes_moved=event)
         case Measured(_, values):
             return replace(progress, measured=MappingProxyType({**progress.measured, **values}))
-        case Notice():
-            return replace(progress, notices=(*progress.notices, event))
+    return replace(progress, notices=(*progress.notices, event))
 
 
 def _rises(step: int, total: int, step_before: int, total_before: int) -> bool:

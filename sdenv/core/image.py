@@ -101,22 +101,25 @@ def size_of(image: ImageData, name: str = "the picture") -> tuple[int, int]:
     """Width and height in pixels as a viewer shows them (EXIF rotation applied), read from the header."""
     opened = open_checked(image, name)
     width_px, height_px = opened.size
-    return (height_px, width_px) if _is_rotated(opened, name) else (width_px, height_px)
-
-
-def _is_rotated(opened: "Image", name: str) -> bool:
-    if opened.format == "PNG" and "exif" not in opened.info:
-        return False  # Pillow would decode all of it to look for the chunk behind the pixels
-    try:
-        return opened.getexif().get(_EXIF_ORIENTATION, 1) in _ROTATED_ORIENTATIONS
-    except _DAMAGED as error:
-        raise _damaged(name, error) from error
+    return (height_px, width_px) if _orientation(opened) in _ROTATED else (width_px, height_px)
 
 
 _EXIF_ORIENTATION: Final = 0x0112
+_UPRIGHT: Final = 1
+_ROTATED: Final = frozenset({5, 6, 7, 8})  # EXIF 2.3, table 6: these swap rows and columns
 _DAMAGED: Final = (OSError, SyntaxError, ValueError, TypeError, struct.error)
 """What Pillow's parsers raise for bytes that are not what their header says."""
-_ROTATED_ORIENTATIONS: Final = frozenset({5, 6, 7, 8})  # EXIF 2.3, table 6: these swap rows and columns
+
+
+def _orientation(opened: "Image") -> int:
+    """How the camera was held, 1 to 8, from what stands before the pixels."""
+    if opened.format == "PNG" and "exif" not in opened.info:
+        return _UPRIGHT  # Pillow would decode all of it to look for the chunk behind the pixels
+    try:
+        found = opened.getexif().get(_EXIF_ORIENTATION)
+    except _DAMAGED:  # only the metadata is damaged, and a viewer shows the picture as it lies
+        return _UPRIGHT
+    return found if isinstance(found, int) else _UPRIGHT
 
 
 def decode(image: ImageData, name: str = "the picture") -> "Image":
@@ -131,17 +134,14 @@ def decode(image: ImageData, name: str = "the picture") -> "Image":
     import PIL.ImageOps
 
     opened = open_checked(image, name)
+    upright = _orientation(opened) == _UPRIGHT
     try:
         opened.load()
-        return PIL.ImageOps.exif_transpose(opened)
     except (*_DAMAGED, MemoryError) as error:
-        raise _damaged(name, error) from error
-
-
-def _damaged(name: str, error: Exception) -> BadImage:
-    return BadImage(
-        f"{name} is damaged or incomplete.", why=f"{error}.", hint="Copy or download the file again."
-    )
+        raise BadImage(
+            f"{name} is damaged or incomplete.", why=f"{error}.", hint="Copy or download the file again."
+        ) from error
+    return opened if upright else PIL.ImageOps.exif_transpose(opened)
 
 
 def encode_png(picture: "Image") -> ImageData:

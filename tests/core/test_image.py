@@ -108,6 +108,14 @@ def test_a_rotation_moves_the_pixels() -> None:
     assert upside_down.tobytes() == drawn().transpose(PIL.Image.Transpose.ROTATE_180).tobytes()
 
 
+def test_a_picture_with_damaged_metadata_is_shown_as_it_lies() -> None:
+    buffer = io.BytesIO()
+    drawn().save(buffer, format="PNG", exif=b"Exif\0\0no such thing")
+    image = ImageData.from_bytes(buffer.getvalue())
+    assert size_of(image) == (24, 16)
+    assert decode(image).tobytes() == drawn().tobytes()
+
+
 @pytest.mark.parametrize("pillow_format", FORMATS)
 def test_a_truncated_picture_is_an_error_and_not_half_grey(pillow_format: str) -> None:
     whole = encoded(pillow_format, size=(128, 128))
