@@ -53,12 +53,12 @@ def generate(flags: GenerateFlags) -> None:
             quiet=flags.quiet,
         )
         wanted = gather(flags, settings)
-        asked_for = _first_model(wanted)
+        first, *others = (each.request.model for each in wanted)
         chosen = choose_backend(
-            flags.backend or settings.backend, key_values(flags.option or [], "-O"), settings, asked_for
+            flags.backend or settings.backend, key_values(flags.option or [], "-O"), settings, first, others
         )
         with Engine(chosen.backend, name=chosen.name) as engine:
-            requests = [_named(each.request, asked_for, chosen) for each in wanted]
+            requests = [_named(each.request, chosen) for each in wanted]
             wanted = [
                 replace(each, request=_sized(request, settings, engine.status()))
                 for each, request in zip(wanted, requests, strict=True)
@@ -72,16 +72,9 @@ def generate(flags: GenerateFlags) -> None:
             run.all(wanted)
 
 
-def _first_model(wanted: list[Wanted]) -> str | None:
-    """The model that the backend is chosen for: the first that is named."""
-    return next((each.request.model for each in wanted if each.request.model), None)
-
-
-def _named(request: GenerationRequest, asked_for: str | None, chosen: Chosen) -> GenerationRequest:
+def _named(request: GenerationRequest, chosen: Chosen) -> GenerationRequest:
     """The request with the name under which the backend knows its model; a path has become a name."""
-    if chosen.model is None or request.model not in (None, asked_for):
-        return request
-    return request.model_copy(update={"model": chosen.model})
+    return request.model_copy(update={"model": chosen.names[request.model]})
 
 
 def _sized(request: GenerationRequest, settings: Settings, status: BackendStatus) -> GenerationRequest:

@@ -111,7 +111,7 @@ def test_each_request_has_its_own_model(here: Path) -> None:
     )
     done = fake("--request", "-", "--dry-run", "--json", stdin=lines)
     models = [json.loads(line)["request"]["model"] for line in done.lines]
-    assert models == ["mosaic-native", "mosaic-native", "mosaic"]
+    assert models == ["mosaic-native", "mosaic", "mosaic"]
 
 
 def test_a_size_in_the_settings_is_not_put_on_an_init_image(here: Path) -> None:
