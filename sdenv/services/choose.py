@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from sdenv.backends import BACKENDS
 from sdenv.core.backend import Backend, BackendSettings
 from sdenv.core.errors import BadConfig, UnknownBackend, did_you_mean
+from sdenv.core.registry import extra_missing
 from sdenv.services.preferences import is_secret, without_user
 from sdenv.services.settings import Settings
 
@@ -111,6 +112,7 @@ def choose_backend(
         UnknownModel: A backend on this machine does not find a model.
     """
     found = _find(name_or_url, settings)
+    _require_extra(found.kind)
     backend_type = BACKENDS.load(found.kind)
     _refuse_unknown(backend_type.Settings, found.kind, [*options, *found.options])
     values: dict[str, Any] = {**found.options, **options}
@@ -213,7 +215,18 @@ def list_backends(settings: Settings | None = None) -> list[BackendRow]:
 
 def is_installed(extra: str) -> bool:
     """Whether all packages of an optional part are there; imports none of them. "" = nothing is needed."""
-    return all(find_spec(module) is not None for module in EXTRA_MODULES.get(extra, ()))
+    return not _missing_modules(extra)
+
+
+def _missing_modules(extra: str) -> list[str]:
+    return [module for module in EXTRA_MODULES.get(extra, ()) if find_spec(module) is None]
+
+
+def _require_extra(kind: str) -> None:
+    """Says what is not installed before anything else can go wrong, the search for a model for example."""
+    extra = BACKENDS.entry(kind).extra
+    if missing := _missing_modules(extra):
+        raise extra_missing(f"The backend {kind!r}", extra, missing[0])
 
 
 def _row(name: str) -> BackendRow:

@@ -191,6 +191,12 @@ def test_a_missing_extra_is_refused_with_the_command_to_type() -> None:
     assert caught.value.hint == "pip install 'sdenv[drawthings]'"
 
 
+def test_a_missing_extra_is_said_before_a_missing_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXTRA_MODULES, "local", ("no_such_package_of_anybody",))
+    with pytest.raises(ExtraMissing, match="no_such_package_of_anybody"):
+        choose_backend("local", {}, settings(), "no such model")
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
