@@ -19,28 +19,41 @@ def local(json_lines: options.Json = False, debug: options.Debug = False) -> Non
     if json_lines:
         print_json({"type": "machine", **record})
     else:
-        print_text(record_text(record))
+        print_text(machine_text(record))
 
 
-def record_text(record: dict[str, Any], indent: str = "") -> str:
-    """Names and values, one a line; what is nested stands below its name, two spaces further in."""
-    width = max((len(name) for name, value in record.items() if not _nested(value)), default=0)
-    lines: list[str] = []
-    for name, value in record.items():
-        title = name.replace("_", " ")
-        if isinstance(value, dict) and value:
-            lines += [f"{indent}{title}", record_text(value, indent + "  ")]
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            lines.append(f"{indent}{title}")
-            lines += [record_text(each, indent + "  ") for each in value]
-        else:
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-            lines.append(f"{indent}{title:<{width}}  {'-' if shown in (None, '') else shown}")
-    return "\n".join(lines)
+def machine_text(record: dict[str, Any]) -> str:
+    """The facts of a machine as a page: first what would be used and why, then what there is."""
+    rows = [
+        ("Device", record["chosen_device"]),
+        ("Precision", f"{record['chosen_precision']}: {record['reason']}"),
+        ("Layout", record["chosen_memory_format"]),
+        ("Attention", ", ".join(record["attention"])),
+        ("Threads", str(record["threads"])),
+    ]
+    parts = ["Would be used", _aligned(rows)]
+    for device in record["devices"]:
+        free, total = (device[f"memory_{kind}_bytes"] / 1e9 for kind in ("free", "total"))
+        parts += ["", f"{device['name']}: {device['title']}, {free:.1f} of {total:.1f} GB memory free"]
+        parts.append(
+            _aligned(
+                [
+                    (each["name"], f"{'yes' if each['usable'] else 'no'}: {each['why']}")
+                    for each in device["precisions"]
+                ]
+            )
+        )
+    models = [
+        (each["name"], each["problem"] or f"{each['family']}, {each['source']}") for each in record["models"]
+    ]
+    parts += ["", "Models", _aligned(models) if models else "  none found"]
+    parts += ["", "Versions", _aligned(list(record["versions"].items()))]
+    return "\n".join(parts)
 
 
-def _nested(value: object) -> bool:
-    return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
+def _aligned(rows: list[tuple[str, str]]) -> str:
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"  {name:<{width}}  {text}" for name, text in rows)
 
 
 app = group_app("Look what a machine can do before anyone waits.", {"local": local})

@@ -99,7 +99,11 @@ class SdenvGroup(TyperGroup):
     def summaries(self, ctx: "Context") -> list[tuple[str, str]]:
         """Names and summaries of the commands that the help shows."""
         commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
-        return [(name, each.get_short_help_str(80)) for name, each in commands if each and not each.hidden]
+        return [
+            (name, " ".join((each.help or "").partition("\n\n")[0].split()))
+            for name, each in commands
+            if each and not each.hidden
+        ]
 
     def format_help(self, ctx: "Context", formatter: "HelpFormatter") -> None:
         """Writes the help page."""

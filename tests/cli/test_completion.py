@@ -6,28 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.support import sdenv
+from sdenv.cli import run
+from tests.cli.support import sdenv, streams
 
 
 def offered(line: str, shell: str = "bash") -> list[str]:
     """The words that the shell's completion is given for an unfinished command line."""
-    import os
-
-    words = line.split(" ")
-    environ = {
-        **os.environ,
-        "_SDENV_COMPLETE": f"complete_{shell}",
-        "COMP_WORDS": line,
-        "COMP_CWORD": str(len(words) - 1),
-        "_TYPER_COMPLETE_ARGS": line,
-        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "sdenv"], env=environ, capture_output=True, text=True, timeout=60
-    )
-    assert done.stderr == ""
-    return done.stdout.splitlines()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("_SDENV_COMPLETE", f"complete_{shell}")
+        patch.setenv("COMP_WORDS", line)
+        patch.setenv("COMP_CWORD", str(line.count(" ")))
+        patch.setenv("_TYPER_COMPLETE_ARGS", line)
+        patch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+        with streams(None, tty=False) as (out, err):
+            with pytest.raises(SystemExit):
+                run([])
+            assert err.text == ""
+            return out.text.splitlines()
 
 
 def test_commands_are_offered() -> None:
