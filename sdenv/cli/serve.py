@@ -24,18 +24,21 @@ _HELP: Final = "Serve a backend to clients of other protocols."
 
 
 def _serve(flags: ServeFlags) -> None:
-    from sdenv.core.errors import UnknownName
-    from sdenv.servers import SERVERS
+    import importlib
 
+    from sdenv.core.errors import UnknownName
+
+    # By name: front ends stand beside the command line, not below it.
+    servers = importlib.import_module("sdenv.servers").SERVERS
     names = flags.front_ends or ["http"]
-    if not list(SERVERS):
+    if not list(servers):
         raise UnknownName(
             f"There is no front end {names[0]!r}.",
             why="This release of sdenv makes pictures but serves none; front ends come with a later one.",
             hint="Other packages can add one: entry point `sdenv.servers`.",
         )
     for name in names:
-        SERVERS.entry(name)
+        servers.entry(name)
     raise UnknownName(
         f"The front end {names[0]!r} cannot be started by this release.",
         why="The command that runs front ends comes with the first of sdenv's own.",

@@ -34,7 +34,6 @@ EXTRA_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "serve": ("fastapi", "uvicorn"),
     "drawthings": ("grpc", "flatbuffers"),
     "train": ("torch", "diffusers", "transformers", "tokenizers", "yaml", "resvg_py"),
-    "images": ("textual_image",),
 }
 """The Python packages behind each optional part, to see without an import whether it is installed."""
 
