@@ -130,9 +130,9 @@ SAMPLERS: Final[dict[str, Sampler]] = {
         Sampler(
             "Euler a", "EulerAncestralDiscreteScheduler", {}, _SPACING, _EPSILON_V, True, draw_things=_DRAW_A
         ),
-        Sampler("Euler", "EulerDiscreteScheduler", {}, _ALL, _EPSILON_V, True),
+        Sampler("Euler", "EulerDiscreteScheduler", {}, _ALL, _EPSILON_V_X, True),
         Sampler("LMS", "LMSDiscreteScheduler", {}, _ALL, _EPSILON_V_X),
-        Sampler("Heun", "HeunDiscreteScheduler", {}, _ALL, _EPSILON_V),
+        Sampler("Heun", "HeunDiscreteScheduler", {}, _ALL, _EPSILON_V_X),
         Sampler("DPM2", "KDPM2DiscreteScheduler", {}, _ALL, _EPSILON_V, aliases=("kdpm2",)),
         Sampler("DPM2 a", "KDPM2AncestralDiscreteScheduler", {}, _ALL, _EPSILON_V, aliases=("kdpm2a",)),
         Sampler("DPM fast"),
