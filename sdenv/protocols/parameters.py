@@ -34,9 +34,12 @@ CARRIES: Final = frozenset(
 )
 """Fields that come back from the text. `strength` is written too, but says nothing without its init image."""
 
-_PAIR: Final = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+_PAIR: Final = re.compile(r'(\w[\w \-/]{1,80}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+"""AUTOMATIC1111's pattern, with a limit on keys and without the blanks before them: in its own form the time
+for a long line without pairs grows with the square of its length, and pictures come from strangers."""
+
 _SIZE: Final = re.compile(r"^(\d+)x(\d+)$")
-_LORA: Final = re.compile(r"\s*<lora:([^:<>]+)(?::(-?[\d.]+(?:e-?\d+)?))?>")
+_LORA: Final = re.compile(r" ?<lora:([^:<>]+)(?::(-?[\d.]+(?:e-?\d+)?))?>")
 _NEGATIVE: Final = "Negative prompt:"
 _MIN_PAIRS: Final = 3  # a last line with fewer pairs is prompt
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import sdenv
-from sdenv.core.errors import BadImage, BadMetadata
+from sdenv.core.errors import BadImage, BadMetadata, InvalidRequest
 from sdenv.core.image import MAX_ENCODED_BYTES, PNG, ImageData, open_checked
 from sdenv.core.request import MAX_SEED, GenerationRequest, parse_request_json
 from sdenv.protocols.containers import (
@@ -164,7 +164,11 @@ def read_metadata(data: bytes) -> Recovered:
 
 def _recovered(found: Provenance, source: str) -> Recovered:
     missing = missing_inputs(found.values)
-    request = parse_request_json(json.dumps(without_inputs(found.values, missing)))
+    try:
+        request = parse_request_json(json.dumps(without_inputs(found.values, missing)))
+    except InvalidRequest as error:
+        what = f"What the picture says about itself ({source}) is not a valid request."
+        raise InvalidRequest(what, why=error.why) from error
     return Recovered(
         request=request,
         source=source,

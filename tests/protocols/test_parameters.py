@@ -149,6 +149,13 @@ def test_a_denoising_strength_with_hires_is_that_of_the_second_pass() -> None:
     assert parse_request(request_values(decode_parameters(text_of(done)))).hires == done.hires
 
 
+@pytest.mark.parametrize("part", ["a", " ", "a ", "a:", 'ab:"', "<lora:", "\n", "- "])
+def test_a_long_text_of_any_kind_is_read_in_a_moment(part: str) -> None:
+    # In time that grows with the square of the length each of these would take minutes.
+    read = decode_parameters("x" + part * (2**18 // len(part)) + "x")
+    request_values(read)
+
+
 # Surrogates are no text and NUL cannot stand in a PNG text; neither is typed by anybody.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
 NAME = TEXT.filter(bool)

@@ -121,7 +121,7 @@ def test_a_faulty_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("# first\nstpes = 3\n", ["'stpes'", "line 2", "'steps'"]),
         ('[profiles.gpu]\n\nsampelr = "Euler"\n', ["'profiles.gpu.sampelr'", "line 3", "'sampler'"]),
-        ("[profile.gpu]\nsteps = 3\n", ["'profile'", "line 1"]),
+        ("[profile.gpu]\nsteps = 3\n[profiles.a]\nsteps = 3\n", ["'profile'", "line 1"]),
         ("size = 3\nsteps = 5\n", ["'size'", "line 1"]),
         ("steps = 5\nsize = '3xx4'\n", ["'size'", "line 2", "512x768"]),
         ("steps = 0\n", ["'steps'", "line 1"]),
