@@ -61,8 +61,10 @@ def write_error(path: Path | str, error: OSError, hint: str = "") -> SdenvError:
     """The operating system's refusal to write, as an error that a person can act on."""
     reason = f"{os.strerror(error.errno)}." if error.errno else f"{error}."
     if error.errno in _FULL:
-        full = f"{reason} No partial file is left."
-        return DiskFull(f"The disk is full: {str(path)!r} could not be written.", why=full, hint=hint)
+        kept = " No partial file is left." if isinstance(path, Path) else ""
+        return DiskFull(
+            f"The disk is full: {str(path)!r} could not be written.", why=reason + kept, hint=hint
+        )
     if error.errno in _FORBIDDEN:
         return NotWritable(f"Cannot write {str(path)!r}.", why=reason, hint=hint)
     return FailedError(f"Writing {str(path)!r} failed.", why=reason, hint=hint)
