@@ -108,8 +108,7 @@ class PictureWriter:
 
         Raises:
             FileAlreadyExists: Somebody else took the name since `check`; the picture is saved under the
-            next one,
-                which the error names.
+                next one, which the error names.
             DiskFull: No partial file is left.
             NotWritable: The folder does not allow it (any more).
         """
@@ -134,8 +133,10 @@ class PictureWriter:
     def _place(self, wanted: Path, data: bytes) -> Path:
         """Writes under the wanted name, or under the first free one after it."""
         for path in _candidates(wanted):
+            replace = self._force and path not in self._written
+            if not replace and os.path.lexists(path):
+                continue  # known without writing; what appears between here and there is found by write_whole
             try:
-                replace = self._force and path not in self._written
                 write_whole(path, data, replace=replace, hint=ELSEWHERE)
             except FileExistsError:
                 continue

@@ -63,6 +63,10 @@ def file_size_limit(limit_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def no_hard_links(self: Path, target: Path) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
 # Names
 
 
@@ -246,6 +250,26 @@ def test_a_file_that_appeared_meanwhile_is_kept_and_the_picture_too(here: Path) 
     assert size_of(ImageData.from_bytes((here / "out-2.png").read_bytes())) == (32, 24)
 
 
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_file_that_appears_in_the_last_moment_is_kept(
+    here: Path, monkeypatch: pytest.MonkeyPatch, hard_links: bool
+) -> None:
+    fsync = os.fsync
+
+    def another_process_is_faster(descriptor: int) -> None:
+        fsync(descriptor)
+        if not (here / "out.png").exists():
+            (here / "out.png").write_bytes(b"precious")
+
+    monkeypatch.setattr(os, "fsync", another_process_is_faster)
+    if not hard_links:
+        monkeypatch.setattr(Path, "hardlink_to", no_hard_links)
+    with pytest.raises(FileAlreadyExists, match=r"out-2\.png"):
+        PictureWriter("out.png").write(picture(), facts())
+    assert (here / "out.png").read_bytes() == b"precious"
+    assert files_in(here) == ["out-2.png", "out.png"]
+
+
 def test_writers_at_the_same_time_never_take_the_same_name(here: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         names = list(pool.map(lambda _: save(None, facts())[0], range(24)))
@@ -256,10 +280,7 @@ def test_writers_at_the_same_time_never_take_the_same_name(here: Path) -> None:
 def test_a_disk_without_hard_links_takes_pictures_and_overwrites_none(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuses(self: Path, target: Path) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(Path, "hardlink_to", refuses)
+    monkeypatch.setattr(Path, "hardlink_to", no_hard_links)
     assert save(None, facts()) + save(None, facts()) == ["a-fox-7-0.png", "a-fox-7-0-2.png"]
     assert files_in(here) == ["a-fox-7-0-2.png", "a-fox-7-0.png"]
 
