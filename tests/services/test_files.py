@@ -153,6 +153,11 @@ def test_force_replaces_the_file(here: Path) -> None:
     assert size_of(ImageData.from_bytes((here / "out.png").read_bytes())) == (32, 24)
 
 
+def test_force_never_replaces_a_picture_of_the_same_command(here: Path) -> None:
+    writer = PictureWriter("{prompt}.png", force=True)
+    assert [str(writer.write(picture(), facts(i, count=2))) for i in range(2)] == ["a-fox.png", "a-fox-2.png"]
+
+
 def test_a_file_in_place_of_the_folder_is_refused(here: Path) -> None:
     (here / "taken").touch()
     assert isinstance(refused("taken/"), NotWritable)
