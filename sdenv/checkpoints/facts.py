@@ -13,7 +13,7 @@ from sdenv.checkpoints.folder import OWN_SETTINGS, ModelFolder
 from sdenv.core.capabilities import SizeRule
 from sdenv.core.errors import ModelIncomplete
 from sdenv.core.families import Family, family_named
-from sdenv.core.request import MAX_SIDE_PX
+from sdenv.core.request import MAX_SIDE_PX, Task
 from sdenv.core.samplers import FLOW_SAMPLER, find_sampler, is_flow, runnable_samplers
 
 _BY_PIPELINE: Final = (
@@ -38,7 +38,7 @@ class ModelFacts:
         samplers: The samplers that can run its noise schedule.
         latent_channels: Channels of its latents.
         vae_factor: Pixels along a side of one latent.
-        only_inpaints: Whether it takes the mask as input and can do nothing else.
+        tasks: What it can do; a UNet that takes the mask as input can do nothing but inpaint.
         summary: One line for people.
     """
 
@@ -48,7 +48,7 @@ class ModelFacts:
     samplers: tuple[str, ...]
     latent_channels: int
     vae_factor: int
-    only_inpaints: bool = False
+    tasks: frozenset[Task] = frozenset(Task)
     summary: str = ""
 
 
@@ -83,6 +83,7 @@ def facts_of(folder: ModelFolder) -> ModelFacts:
     multiple = max(factor, family.multiple_px if factor == _USUAL_FACTOR else factor)
     rule = SizeRule(multiple, _SMALLEST_LATENT_SIDE * factor, MAX_SIDE_PX - MAX_SIDE_PX % multiple, native)
     latent_channels = int(vae.get("latent_channels", 4))
+    takes_mask = int(folder.config("unet").get("in_channels", 0)) == 2 * latent_channels + 1
     return ModelFacts(
         family=family,
         size=rule,
@@ -90,7 +91,7 @@ def facts_of(folder: ModelFolder) -> ModelFacts:
         samplers=runnable_samplers(folder.config("scheduler")),
         latent_channels=latent_channels,
         vae_factor=factor,
-        only_inpaints=int(folder.config("unet").get("in_channels", 0)) == 2 * latent_channels + 1,
+        tasks=frozenset({Task.INPAINT} if takes_mask else Task),
         summary=str(own.get("summary", "")),
     )
 

@@ -19,8 +19,9 @@ INDEX: Final = "model_index.json"
 OWN_SETTINGS: Final = "sdenv.json"
 MAX_JSON_BYTES: Final = 16 * 2**20  # the longest of all tokenizers has 11 MB; configurations have kilobytes
 
-UNUSED: Final = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
-"""Components that are never loaded: the safety checker judges finished pictures; the others belong to it."""
+_WITH_THE_CHECKER: Final = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
+"""Components that are not loaded where there is a safety checker: it judges finished pictures, the feature
+extractor belongs to it, and the image encoder to adapters."""
 
 _LIBRARIES: Final = frozenset(
     {
@@ -89,6 +90,11 @@ class ModelFolder:
         """The configuration of a component; empty where there is none."""
         found = self.components.get(name)
         return {} if found is None else found.config
+
+
+def unused(index: Mapping[str, Any]) -> frozenset[str]:
+    """The components of an index that are not loaded."""
+    return _WITH_THE_CHECKER & index.keys() if "safety_checker" in index else frozenset()
 
 
 def read_index(path: Path) -> Mapping[str, Any]:
@@ -174,8 +180,9 @@ def _refuse_files(path: Path) -> None:
 
 def _entries(path: Path, index: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Name, library and class of each component that is loaded."""
+    left_out = unused(index)
     for name, entry in index.items():
-        if name.startswith("_") or name in UNUSED or not isinstance(entry, list) or entry == [None, None]:
+        if name.startswith("_") or name in left_out or not isinstance(entry, list) or entry == [None, None]:
             continue
         match entry:
             case [str(library), str(class_name)] if library in _LIBRARIES:

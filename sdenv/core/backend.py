@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from sdenv.core.capabilities import Capabilities, SizeRule
 from sdenv.core.errors import UnknownModel, did_you_mean
 from sdenv.core.events import Event
-from sdenv.core.request import GenerationRequest
+from sdenv.core.request import GenerationRequest, Task
 from sdenv.core.result import GenerationResult
 
 
@@ -53,6 +53,8 @@ class ModelInfo:
         steps: Steps when the user says nothing; None = as its family.
         guidance_scale: Guidance when the user says nothing; None = as its family.
         sampler: Sampler when the user says nothing; None = as its family.
+        tasks: What it can do; None = all that the backend can.
+        samplers: Which samplers can run it; None = all that the backend has.
     """
 
     name: str
@@ -64,6 +66,8 @@ class ModelInfo:
     steps: int | None = None
     guidance_scale: float | None = None
     sampler: str | None = None
+    tasks: frozenset[Task] | None = None
+    samplers: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,18 @@ class BackendStatus:
     def capabilities_for(self, model_name: str | None) -> Capabilities:
         """What can be done with one model."""
         model = self.model(model_name)
-        return self.capabilities if model is None else self.capabilities.with_size(model.size)
+        if model is None:
+            return self.capabilities
+        narrowed = self.capabilities.with_size(model.size)
+        tasks = narrowed.tasks if model.tasks is None else narrowed.tasks & model.tasks
+        return replace(narrowed, tasks=tasks, samplers=_both(narrowed.samplers, model.samplers))
+
+
+def _both(these: tuple[str, ...] | None, those: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The names in both lists; None = any name."""
+    if these is None or those is None:
+        return those if these is None else these
+    return tuple(name for name in these if name in those)
 
 
 class BackendSettings(BaseModel):

@@ -8,6 +8,7 @@ import pytest
 from sdenv.checkpoints.facts import facts_of
 from sdenv.checkpoints.folder import read_folder
 from sdenv.core.errors import ModelIncomplete
+from sdenv.core.request import Task
 from tests.support.model_folders import paper_model, write_json
 
 
@@ -77,5 +78,5 @@ def test_a_flow_model_has_the_one_sampler_that_can_run_it(tmp_path: Path) -> Non
 
 
 def test_a_model_whose_unet_takes_a_mask_only_inpaints(tmp_path: Path) -> None:
-    assert facts(paper_model(tmp_path / "a", unet_config={"in_channels": 9})).only_inpaints
-    assert not facts(paper_model(tmp_path / "b")).only_inpaints
+    assert facts(paper_model(tmp_path / "a", unet_config={"in_channels": 9})).tasks == {Task.INPAINT}
+    assert facts(paper_model(tmp_path / "b")).tasks == set(Task)

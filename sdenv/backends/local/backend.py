@@ -7,12 +7,15 @@ imported in the device's thread, with the first picture.
 
 import importlib.util
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, final
 
 from pydantic import Field
 
 import sdenv
+from sdenv.backends.local.memory import free_bytes, likely_element_bytes, max_pixels
 from sdenv.backends.local.plan import Plan, make_plan
 from sdenv.backends.local.relay import Relay
 from sdenv.checkpoints.facts import ModelFacts, facts_of
@@ -77,8 +80,10 @@ class LocalBackend(Backend):
     def __init__(self, settings: BackendSettings) -> None:
         assert isinstance(settings, LocalSettings)
         self._settings = settings
-        self._device: ThreadPoolExecutor | None = None
+        self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sdenv-device")
         self._painter: Painter | None = None
+        self._running: Relay | None = None
+        self._closed = False
 
     def probe(self) -> BackendStatus:
         """Reads the configurations of the models; loads none.
@@ -95,11 +100,12 @@ class LocalBackend(Backend):
         """Makes the pictures; the model stays loaded for the next request."""
         _check_installed()
         name, folder = self._folder(request.model)
-        plan = make_plan(with_public_names(request), name, folder, facts_of(folder), context.preview_every)
+        facts = self._facts(folder, free_bytes(self._settings.device))
+        plan = make_plan(with_public_names(request), name, folder, facts, context.preview_every)
         for notice in plan.notices:
             context.emit(notice)
-        relay = Relay()
-        painted = relay.run(self._thread(), lambda each: self._paint(plan, each), context)
+        relay = self._running = Relay()
+        painted = relay.run(self._device, lambda each: self._paint(plan, each), context)
         return GenerationResult(
             images=tuple(relay.pictures),
             resolved=plan.resolved,
@@ -111,15 +117,17 @@ class LocalBackend(Backend):
 
     def close(self) -> None:
         """Lets the device go; a running job stops at its next step first."""
-        device, self._device = self._device, None
-        if device is not None:
-            device.submit(self._release)
-            device.shutdown(wait=True)
+        if self._running is not None:
+            self._running.stop()
+        if not self._closed:
+            self._closed = True
+            self._device.submit(self._release)
+            self._device.shutdown(wait=True)
 
-    def _thread(self) -> ThreadPoolExecutor:
-        if self._device is None:
-            self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sdenv-device")
-        return self._device
+    @cached_property
+    def _room_bytes(self) -> int:
+        """Free memory at the first probe: later ones say the same, and `generate` looks again."""
+        return free_bytes(self._settings.device)
 
     def _paint(self, plan: Plan, relay: Relay) -> "Painted":
         if self._painter is None or not self._painter.is_warm(plan):
@@ -145,9 +153,15 @@ class LocalBackend(Backend):
             raise UnknownModel(f"The local backend has no model {chosen!r}.", hint="sdenv models list")
         return chosen, read_folder(Path(models[chosen]))
 
+    def _facts(self, folder: ModelFolder, room_bytes: int) -> ModelFacts:
+        """What a model can do in so much memory."""
+        facts = facts_of(folder)
+        limit = max_pixels(folder, facts, likely_element_bytes(self._settings.precision), room_bytes)
+        return replace(facts, size=replace(facts.size, max_pixels=limit))
+
     def _info(self, name: str) -> ModelInfo:
         folder = self._folder(name)[1]
-        facts: ModelFacts = facts_of(folder)
+        facts = self._facts(folder, self._room_bytes)
         family = facts.family
         return ModelInfo(
             name,
@@ -158,6 +172,8 @@ class LocalBackend(Backend):
             steps=family.steps,
             guidance_scale=family.guidance_scale,
             sampler=family.sampler,
+            tasks=facts.tasks,
+            samplers=facts.samplers,
         )
 
 

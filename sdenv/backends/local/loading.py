@@ -7,7 +7,7 @@ import diffusers
 import torch
 
 from sdenv.backends.local.device import Choice
-from sdenv.checkpoints.folder import UNUSED, ModelFolder, read_index
+from sdenv.checkpoints.folder import ModelFolder, read_index, unused
 from sdenv.core.errors import UnsupportedError
 from sdenv.core.request import Task
 
@@ -22,7 +22,7 @@ def load_pipeline(folder: ModelFolder, choice: Choice) -> Any:
     Returns:
         A diffusers pipeline on the device, convolutions in channels-last order, progress bar off.
     """
-    left_out = {name: None for name in read_index(folder.path) if name in UNUSED}
+    left_out = dict.fromkeys(unused(read_index(folder.path)))
     pipeline = diffusers.DiffusionPipeline.from_pretrained(
         folder.path,
         torch_dtype=choice.dtype,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from sdenv.checkpoints.facts import ModelFacts
 from sdenv.checkpoints.folder import ModelFolder
 from sdenv.core.capabilities import SizeRule
-from sdenv.core.errors import BadMask, UnsupportedError
+from sdenv.core.errors import BadMask, DoesNotFit, UnsupportedError
 from sdenv.core.events import Notice
 from sdenv.core.image import decode
 from sdenv.core.request import MAX_SEED, GenerationRequest, ResolvedRequest, Task
@@ -92,6 +92,7 @@ def make_plan(
     if init_image is not None and mask is not None and mask.size != init_image.size:
         raise _mask_of_other_size(mask.size, init_image.size)
     width_px, height_px = _size(request, facts, None if init_image is None else init_image.size)
+    _check_memory(width_px, height_px, request, facts.size)
     notices = _notices(request, init_image, (width_px, height_px))
     resolved = _resolved(request, model, facts, sampler, schedule, (width_px, height_px))
     return Plan(
@@ -108,7 +109,7 @@ def make_plan(
 
 
 def _check_task(task: Task, facts: ModelFacts) -> None:
-    if facts.only_inpaints and task is not Task.INPAINT:
+    if task not in facts.tasks:
         raise UnsupportedError(
             "This model only repaints parts of pictures.",
             why="Its UNet takes a mask and a masked picture as input.",
@@ -166,6 +167,19 @@ def _size_like(init: tuple[int, int], rule: SizeRule, usual: tuple[int, int]) ->
     factor = 1.0 if _SMALLER_IS_SCALED <= share <= _LARGER_IS_SCALED else 1 / math.sqrt(share)
     size = rule.nearest(max(1, round(init[0] * factor)), max(1, round(init[1] * factor)))
     return size if rule.fits(*size) else usual
+
+
+def _check_memory(width_px: int, height_px: int, request: GenerationRequest, rule: SizeRule) -> None:
+    """Refuses a batch that arithmetic says does not fit; a single picture was refused by its size before."""
+    together = min(request.count, request.batch_size or 1)
+    if rule.max_pixels is not None and width_px * height_px * together > rule.max_pixels:
+        count = "A picture" if together == 1 else f"{together} pictures"
+        room = f"There is room for about {rule.max_pixels / 1e6:.2f} megapixels in all."
+        raise DoesNotFit(
+            f"{count} of {width_px}x{height_px} at once would not fit in memory.",
+            why=room if rule.max_pixels else "The weights of the model alone do not fit.",
+            hint="Ask for a smaller --batch or --size, or close other programs.",
+        )
 
 
 def _notices(request: GenerationRequest, init: "Image | None", size: tuple[int, int]) -> tuple[Notice, ...]:

@@ -101,7 +101,7 @@ def estimate_clean(
         timestep: Where on the training schedule, 0 to 1000; fractions are interpolated.
         sample: The latents that it was asked about, as the scheduler keeps them.
     """
-    if is_flow(dict(scheduler.config)):
+    if is_flow({**scheduler.config, "_class_name": type(scheduler).__name__}):
         return sample - float(timestep) / int(scheduler.config.num_train_timesteps) * output
     a, s = noise_level(scheduler, float(timestep))
     if float(scheduler.init_noise_sigma) > _NOISE_SPACE_SIGMA:

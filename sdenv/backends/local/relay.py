@@ -57,6 +57,10 @@ class Relay:
         """Device side: reports something."""
         self._messages.put(message)
 
+    def stop(self) -> None:
+        """Any side: asks the device to stop at its next look."""
+        self._stopped.set()
+
     def check(self) -> None:
         """Device side: raises Cancelled when the job is to stop; called between steps."""
         if self._stopped.is_set():

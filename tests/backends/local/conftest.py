@@ -17,10 +17,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     home = tmp_path_factory.mktemp("models")
     return {
         "sd1": make_sd1(home / "sd1"),
-        "sd2": make_sd2(home / "sd2"),
-        "sdxl": make_sdxl(home / "sdxl"),
         "wide": make_sd1(home / "wide", latents=16),
         "inpainting": make_sd1(home / "inpainting", takes_mask=True),
+        "sd2": make_sd2(home / "sd2"),
+        "sdxl": make_sdxl(home / "sdxl"),
     }
 
 

@@ -1,11 +1,12 @@
 """A cancel stops at the next step, wherever it comes from, and leaves the model as it was."""
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sdenv.backends.local import LocalBackend
+from sdenv.backends.local import LocalBackend, LocalSettings
 from sdenv.core.errors import Cancelled
 from sdenv.core.events import Event, PhaseStarted, PictureReady, StepDone
 from sdenv.core.request import GenerationRequest
@@ -81,6 +82,30 @@ def test_a_keyboard_interrupt_in_the_caller_stops_the_device_too(backend: LocalB
     with pytest.raises(KeyboardInterrupt):
         backend.generate(REQUEST.model_copy(update={"steps": 1000}), Recorder(cancel_when=interrupt))
     assert backend.generate(REQUEST, Recorder()).images
+
+
+def test_closing_stops_a_running_job_at_its_next_step(models: dict[str, Path]) -> None:
+    backend = LocalBackend(LocalSettings(models={"sd1": str(models["sd1"])}, device="cpu"))
+    started = threading.Event()
+    raised: list[type[BaseException]] = []
+
+    def watch(event: Event) -> bool:
+        if isinstance(event, StepDone):
+            started.set()
+        return False
+
+    def generate() -> None:
+        try:
+            backend.generate(REQUEST.model_copy(update={"steps": 1000}), Recorder(cancel_when=watch))
+        except Cancelled as error:
+            raised.append(type(error))
+
+    caller = threading.Thread(target=generate)
+    caller.start()
+    assert started.wait(PATIENCE_S)
+    backend.close()
+    caller.join(PATIENCE_S)
+    assert raised == [Cancelled]
 
 
 def test_events_are_emitted_by_the_thread_that_called(backend: LocalBackend) -> None:

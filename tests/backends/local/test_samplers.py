@@ -29,7 +29,7 @@ def parameters(name: str) -> set[str]:
 def denoised(scheduler: Any, steps: int = 4) -> torch.Tensor:
     scheduler.set_timesteps(steps)
     generator = torch.Generator().manual_seed(1)
-    sample = torch.randn(1, 4, 8, 8, generator=generator) * scheduler.init_noise_sigma
+    sample: torch.Tensor = torch.randn(1, 4, 8, 8, generator=generator) * float(scheduler.init_noise_sigma)
     extra = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
     for timestep in scheduler.timesteps:
         output = scheduler.scale_model_input(sample, timestep) / 2
