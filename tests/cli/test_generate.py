@@ -231,6 +231,14 @@ def test_a_read_only_folder_is_refused_before_any_work(here: Path) -> None:
     assert "not-writable" in done.stderr
 
 
+def test_a_path_is_printed_as_the_bytes_that_it_is(here: Path) -> None:
+    import os
+
+    folder = os.fsdecode(b"caf\xe9 \xf0\x9f\x8d\x95")
+    done = fake("a", "--seed", "1", "-o", f"{folder}/")
+    assert done.stdout == b"caf\xe9 \xf0\x9f\x8d\x95/a-1-0.png\n"
+
+
 def test_a_missing_extra_is_a_pip_command(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

@@ -218,6 +218,37 @@ def test_a_preview_is_shown_above_the_bar_and_only_the_newest() -> None:
     assert [row for row in rows_of(stream.text) if row] == []
 
 
+def test_the_preview_of_a_finished_picture_does_not_stay() -> None:
+    stream, clock = Screen(tty=True), Clock()
+    renderer = live(clock, stream, Graphics.BLOCKS)
+    renderer.begin(Heading("JOB", "a cat", 1, 1, 2))
+    renderer.show(StepDone(1, 1, 0))
+    renderer.show(PreviewReady(1, 0, PICTURE))
+    renderer.show(PictureReady(0, PICTURE, 7))
+    renderer.show(StepDone(1, 2, 1))
+    rows = rows_of(stream.text)
+    assert rows[0].startswith("✓ picture 1/2")
+    assert rows[1].startswith("2/2 ")
+    assert rows[2:] == [""] * 28
+
+
+def test_a_bar_that_is_no_longer_needed_leaves_no_trace() -> None:
+    stream, clock = Screen(tty=True), Clock()
+    renderer = live(clock, stream)
+    renderer.begin(Heading("JOB", "a cat", 1, 1, 3))
+    for index in (0, 1, 2):
+        renderer.show(StepDone(1, 2, index))
+    renderer.stopping()
+    renderer.show(StepDone(2, 2, 0))
+    with renderer.paused():
+        pass
+    for index in (0, 1):
+        renderer.show(PictureReady(index, PICTURE, 7))
+    shown = [row for row in rows_of(stream.text) if row]
+    assert [row[:11] for row in shown] == ["✓ picture 1", "✓ picture 2", shown[2][:11], "stopping; C"]
+    assert shown[2].startswith("3/3 ")
+
+
 def test_a_preview_that_is_no_picture_does_no_harm() -> None:
     stream, clock = Screen(tty=True), Clock()
     renderer = live(clock, stream, Graphics.BLOCKS)

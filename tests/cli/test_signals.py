@@ -1,5 +1,6 @@
 """Ctrl-C and its kin, in real processes: the exit code, what is kept, and that nothing is left running."""
 
+import fcntl
 import json
 import os
 import pty
@@ -7,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,14 +40,48 @@ ROWS["stubborn"] = Entry("stubborn_module:Stubborn")
 sys.exit(sdenv.cli.run(sys.argv[1:]))
 """
 
+PATIENT = """
+import sys, time, types
+from dataclasses import dataclass
+from pathlib import Path
+from sdenv.core.errors import Cancelled
+from sdenv.core.events import PhaseStarted, StepDone
+from sdenv.core.recipe import Recipe
+from sdenv.core.registry import Entry
+import sdenv.cli, sdenv.training, threading
+
+@dataclass(frozen=True)
+class Config:
+    output: Path = Path("runs/patient")
+
+class Patient(Recipe):
+    Config = Config
+    def run(self, config, context):
+        context.emit(PhaseStarted("training"))
+        woken = threading.Event()
+        with context.on_cancel(woken.set):
+            woken.wait(60)
+        try:
+            context.emit(StepDone(7, 10))
+        except Cancelled as error:
+            raise Cancelled("Saved at step 7.") from error
+
+module = types.ModuleType("patient_module"); module.Patient = Patient
+sys.modules["patient_module"] = module
+sdenv.training.ROWS["patient"] = Entry("patient_module:Patient")
+sys.exit(sdenv.cli.run(sys.argv[1:]))
+"""
+
 
 @contextmanager
-def started(*arguments: str, program: str = "") -> Iterator[subprocess.Popen[str]]:
+def started(
+    *arguments: str, program: str = "", stdin: int = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[str]]:
     """sdenv as a process of its own, in a group of its own; gone when the context ends."""
     start = [sys.executable, "-c", program] if program else [sys.executable, "-m", "sdenv"]
     process = subprocess.Popen(
         [*start, *arguments],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -139,6 +175,37 @@ def test_a_cancel_in_json_is_one_object(here: Path) -> None:
     assert (record["code"], record["exit_code"]) == ("cancelled", 130)
 
 
+def test_ctrl_c_while_prompts_are_awaited_is_a_cancel(here: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"a cat\n")
+    try:
+        with started("generate", "-", "-b", "fake", stdin=reading) as process:
+            wait_until_read(reading)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=10)
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert (process.returncode, out, err) == (130, "", "cancelled\n")
+
+
+def wait_until_read(pipe: int) -> None:
+    """Until somebody has taken all that is in a pipe, and so waits for more."""
+    deadline_s = time.monotonic() + 10
+    while int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4), sys.byteorder):
+        assert time.monotonic() < deadline_s, "nobody read"
+        time.sleep(0.02)  # between two looks, not for what is expected
+
+
+def test_a_training_that_is_stopped_says_how_to_go_on(here: Path) -> None:
+    with started("train", "patient", "-o", "runs/x", "--progress", "plain", program=PATIENT) as process:
+        wait_for(process, "training")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert err.endswith("cancelled: Saved at step 7. (runs/x)\n")
+
+
 def test_no_process_of_the_group_survives(here: Path) -> None:
     with started("generate", "a cat", *SLOW) as process:
         wait_for(process, "denoising")
@@ -195,7 +262,7 @@ def test_in_a_terminal_ctrl_c_gives_the_cursor_back(here: Path) -> None:
         stderr=child,
         start_new_session=True,
         env=environ,
-        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(child)
     try:
