@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from sdenv.core.errors import BadImage
 from sdenv.core.image import JPEG, PNG, ImageData, size_of
 
 MAX_TEXT_BYTES: Final = 2**20  # a text after inflation, keyword not counted
@@ -75,10 +76,15 @@ def png_with_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
     Args:
         data: A PNG file.
         texts: By keyword (1 to 79 Latin-1 characters). Latin-1 texts become tEXt, others iTXt.
+
+    Raises:
+        BadImage: It ends before its first chunk does.
     """
     new = b"".join(_text_chunk(keyword, text) for keyword, text in texts.items())
     kept = _without_texts(data, texts.keys())
-    header = next(_png_chunks(kept))  # IHDR, always first
+    header = next(_png_chunks(kept), None)  # IHDR, always first
+    if header is None:
+        raise BadImage("The picture is not a complete PNG.")
     return kept[: header.end] + new + kept[header.end :]
 
 
@@ -214,7 +220,7 @@ def _webp_with_exif(image: ImageData, exif: bytes) -> bytes:
     chunks = [(kind, body) for kind, body in _webp_chunks(image.data) if kind not in (b"EXIF", b"XMP ")]
     flags = next((body[0] for kind, body in chunks if kind == b"VP8X"), 0)
     flags &= ~(_WEBP_EXIF_FLAG | _WEBP_XMP_FLAG)
-    if any(kind == b"ALPH" or (kind == b"VP8L" and body[4] & 0x10) for kind, body in chunks):
+    if any(kind == b"ALPH" or (kind == b"VP8L" and body[4:5] and body[4] & 0x10) for kind, body in chunks):
         flags |= _WEBP_ALPHA_FLAG
     if exif:
         flags |= _WEBP_EXIF_FLAG

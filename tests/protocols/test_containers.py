@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, PngImagePlugin
 
+from sdenv.core.errors import BadImage
 from sdenv.core.image import JPEG, PNG, WEBP, ImageData, decode, size_of
 from sdenv.protocols.containers import (
     MAX_TEXT_BYTES,
@@ -33,6 +34,12 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 def with_chunk(data: bytes, kind: bytes, body: bytes) -> bytes:
     return data[:33] + chunk(kind, body) + data[33:]
+
+
+def half_transparent() -> Image.Image:
+    opened = decode(picture()).convert("RGBA")
+    opened.putalpha(128)
+    return opened
 
 
 def encoded(media_type: str, mode: str = "RGB", **options: Any) -> ImageData:
@@ -89,6 +96,20 @@ def test_all_texts_can_be_taken_out_of_a_png() -> None:
     assert png_texts(bare) == {}
     assert b"somebody" not in bare
     assert decode(ImageData.from_bytes(bare)).tobytes() == decode(picture()).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [(b"iTXt", b"bad\0\0\0\0\0\xff"), (b"zTXt", b"bad\0\0xx"), (b"zTXt", b"bad"), (b"iTXt", b"bad\0\1")],
+)
+def test_a_text_that_cannot_be_decoded_is_left_out(kind: bytes, body: bytes) -> None:
+    data = with_chunk(png_with_texts(picture().data, {"a": "good"}), kind, body)
+    assert png_texts(data) == {"a": "good"}
+
+
+def test_what_is_no_whole_png_takes_no_text() -> None:
+    with pytest.raises(BadImage):
+        png_with_texts(picture().data[:20], {"a": "b"})
 
 
 def test_a_chunk_with_a_wrong_checksum_is_skipped() -> None:
@@ -155,6 +176,16 @@ def test_exif_is_put_in_and_taken_out_without_touching_a_pixel(image: ImageData)
     comment = Image.open(io.BytesIO(told.data)).getexif().get_ifd(ExifTags.IFD.Exif)[USER_COMMENT]
     assert comment == b"UNICODE\0" + "Steps: 20 月".encode("utf-16-be")
     assert b"UNICODE" not in bare.data
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_a_webp_stays_transparent(lossless: bool) -> None:
+    buffer = io.BytesIO()
+    half_transparent().save(buffer, "WEBP", lossless=lossless)
+    image = ImageData.from_bytes(buffer.getvalue())
+    for each in (with_exif(image, user_comment_exif("fox")), without_texts(image)):
+        assert decode(each).getextrema() == decode(image).getextrema()
+        assert decode(each).mode == "RGBA"
 
 
 def test_the_comment_has_the_type_that_other_readers_want() -> None:

@@ -179,6 +179,23 @@ def test_a_comment_as_attribute_is_read() -> None:
     assert read_draw_things({"XML:com.adobe.xmp": xmp}) == {"prompt": "a fox"}
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {"Dream": '"a fox" -s "20'},
+        {"XML:com.adobe.xmp": "<r>"},
+        {"XML:com.adobe.xmp": "<r><d/></r>"},
+        {"prompt": '{"1": 5, "2": {"inputs": {"text": "x"}}}'},
+        {"prompt": "{}"},
+        {"sd-metadata": '{"image": "x"}'},
+        {"invokeai_metadata": "{}"},
+        {"Comment": '{"steps": 3}'},
+    ],
+)
+def test_what_is_of_another_form_is_passed_over(texts: dict[str, str]) -> None:
+    assert read(texts) == ("", {})
+
+
 def test_xml_that_defines_entities_is_refused_unread() -> None:
     bomb = '<!DOCTYPE r [<!ENTITY a "{&quot;c&quot;: &quot;x&quot;}">]>' + DRAW_THINGS
     assert read_draw_things({"XML:com.adobe.xmp": bomb}) is None

@@ -119,6 +119,11 @@ def test_a_prompt_that_looks_like_parameters_stays_prompt() -> None:
     assert decode_parameters(text_of(made(prompt=prompt))).prompt == prompt
 
 
+def test_a_model_that_is_named_like_a_size_comes_back() -> None:
+    done = made(model="768x512")
+    assert request_values(decode_parameters(text_of(done)))["model"] == "768x512"
+
+
 def test_an_empty_value_is_dropped() -> None:
     assert "VAE" not in decode_parameters("fox\nSteps: 20, VAE: , Seed: 4, Size: 8x8").values
 

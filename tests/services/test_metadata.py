@@ -164,9 +164,12 @@ def test_a_picture_that_says_nothing_is_an_error() -> None:
         read_metadata(with_texts(Comment="hello"))
 
 
-def test_what_is_not_a_picture_is_an_error() -> None:
+def test_what_is_not_a_picture_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadImage):
         read_metadata(b"hello")
+    monkeypatch.setattr("sdenv.services.metadata.MAX_ENCODED_BYTES", 100)
+    with pytest.raises(BadImage, match="limit is 100"):
+        read_metadata(picture().data)
 
 
 def test_values_outside_the_limits_are_named() -> None:

@@ -125,6 +125,8 @@ def test_a_faulty_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("size = 3\nsteps = 5\n", ["'size'", "line 1"]),
         ("steps = 5\nsize = '3xx4'\n", ["'size'", "line 2", "512x768"]),
         ("steps = 0\n", ["'steps'", "line 1"]),
+        ("models_dirs = 5\n", ["'models_dirs'", "line 1"]),
+        ("machine_size = 5\n", ["'machine_size'", "line 1"]),
         ("steps = \n", ["not TOML", "line 1"]),
         ('progress = "fast"\n', ["'progress'", "'bar'"]),
         ("[backends]\ngpu = 'http://gpu'\n", ["'backends.gpu'", "line 2"]),
