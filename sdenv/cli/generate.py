@@ -40,7 +40,7 @@ class GenerateFlags:
     ] = None
     seed: Annotated[
         int | None,
-        _request("--seed", "N", "The same seed makes the same picture; picture i of several has seed + i."),
+        _request("--seed", "N", "Same seed, same picture; picture i of several has seed + i."),
     ] = None
     sampler: Annotated[
         str | None,

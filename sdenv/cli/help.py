@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typer._click import Context  # the type of Typer's own signatures
 
 MAX_COLUMNS: Final = 100  # longer lines are hard to read, however wide the window
-_NAME_COLUMNS: Final = 30
+_NAME_COLUMNS: Final = 27
 
 
 def help_page(ctx: "Context", params: Iterable[object], commands: Sequence[tuple[str, str]] = ()) -> str:
@@ -34,10 +34,11 @@ def help_page(ctx: "Context", params: Iterable[object], commands: Sequence[tuple
         _paragraphs(ctx.command.help or "", width),
         f"{terminal.paint('Usage:', 'bold', 'green')} {usage}\n",
     ]
-    if commands:
-        parts.append(_section("Commands", list(commands), width, terminal))
-    for title, rows in _sections(params):
-        parts.append(_section(title, rows, width, terminal))
+    sections = [("Commands", list(commands))] if commands else []
+    sections += _sections(params)
+    longest = max(len(name) for _, rows in sections for name, _ in rows)
+    for title, rows in sections:
+        parts.append(_section(title, rows, width, min(_NAME_COLUMNS, longest), terminal))
     if ctx.command.epilog:
         parts.append(_examples(ctx.command.epilog, terminal))
     return terminal.symbols("\n".join(part for part in parts if part))
@@ -68,9 +69,10 @@ def _option_name(param: TyperOption) -> str:
     return shown if param.is_flag or param.metavar is None else f"{shown} {param.metavar}"
 
 
-def _section(title: str, rows: list[tuple[str, str]], width: int, terminal: Terminal) -> str:
+def _section(
+    title: str, rows: list[tuple[str, str]], width: int, name_columns: int, terminal: Terminal
+) -> str:
     lines = [terminal.paint(f"{title}:", "bold", "green")]
-    name_columns = min(_NAME_COLUMNS, max(len(name) for name, _ in rows))
     indent = " " * (name_columns + 4)
     for name, text in rows:
         wrapped = textwrap.wrap(text, max(20, width - len(indent))) or [""]

@@ -91,7 +91,7 @@ def make_viewer(
 
     Args:
         progress: auto, bar, plain, json or off.
-        preview: auto, off, kitty, iterm, sixel, blocks, or a number of steps.
+        preview: auto, kitty, iterm, sixel, blocks; off = no pictures, but for `show`; or a number of steps.
         show: Whether to show the finished picture; None = if a person watches.
         as_json: Results are for a program.
         quiet: Nothing but errors.
@@ -114,7 +114,7 @@ def make_viewer(
         renderer = LiveBars(sys.stderr, terminal, graphics, new_picture_id())
     else:
         renderer = PlainLines(sys.stderr, terminal)
-    watched = form != "json" and not (as_json or quiet)
+    watched = form != "json" and preview != "off" and not (as_json or quiet)
     return Viewer(
         renderer, graphics, terminal, previews_every, shows_result=watched if show is None else show
     )
