@@ -78,7 +78,7 @@ class Recorder:
 
 @final
 class SilentBackend(Backend):
-    """Reports nothing and never ends, until a cancel unblocks it.
+    """Reports nothing, and ends when a cancel unblocks it, or when its patience does.
 
     Attributes:
         began: Set when `generate` blocks.
@@ -101,10 +101,11 @@ class SilentBackend(Backend):
         cancelled = threading.Event()
         with context.on_cancel(cancelled.set):
             self.began.set()
-            cancelled.wait()
-        self.unblocked.set()
+            unblocked = cancelled.wait(PATIENCE_S)
+        if unblocked:
+            self.unblocked.set()
         context.check()
-        raise AssertionError("unblocked without a cancel")
+        raise AssertionError("unblocked without a cancel" if unblocked else "not unblocked by the cancel")
 
     def close(self) -> None:
         """Nothing was opened."""
