@@ -7,7 +7,7 @@ weights.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -49,6 +49,7 @@ class Component:
         folder: Where its files are.
         config: Its configuration; empty for tokenizers.
         weights: Its safetensors files, in order; empty where it has no weights.
+        elements: How many numbers its weights are.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Component:
     folder: Path
     config: Mapping[str, Any] = field(default_factory=dict)
     weights: tuple[Path, ...] = ()
+    elements: int = 0
 
     def headers(self) -> Mapping[str, TensorFact]:
         """All tensors of its weights by name, from the file headers; see `read_header` for the errors."""
@@ -85,6 +87,15 @@ class ModelFolder:
     def denoiser(self) -> Component | None:
         """The part that is run once a step: the UNet or the transformer."""
         return self.components.get("unet") or self.components.get("transformer")
+
+    def stamp(self) -> tuple[tuple[int, int], ...]:
+        """Time of change and size of the files that decide what is loaded; equal = as when it was read.
+
+        Raises:
+            OSError: One of them is gone.
+        """
+        files = [self.path / INDEX, *(file for each in self.components.values() for file in each.weights)]
+        return tuple((state.st_mtime_ns, state.st_size) for state in (file.stat() for file in files))
 
     def config(self, name: str) -> Mapping[str, Any]:
         """The configuration of a component; empty where there is none."""
@@ -130,8 +141,8 @@ def read_folder(path: Path) -> ModelFolder:
     components: dict[str, Component] = {}
     for name, library, class_name in _entries(path, index):
         component = _read_component(path, name, library, class_name)
-        component.headers()
-        components[name] = component
+        elements = sum(fact.elements for fact in component.headers().values())
+        components[name] = replace(component, elements=elements)
     own = read_json(path / OWN_SETTINGS) if (path / OWN_SETTINGS).is_file() else {}
     variant = (
         "fp16"

@@ -84,6 +84,7 @@ class LocalBackend(Backend):
         self._painter: Painter | None = None
         self._running: Relay | None = None
         self._closed = False
+        self._known: dict[Path, tuple[ModelFolder, tuple[tuple[int, int], ...]]] = {}
 
     def probe(self) -> BackendStatus:
         """Reads the configurations of the models; loads none.
@@ -151,7 +152,15 @@ class LocalBackend(Backend):
         chosen = next(iter(models), "") if name is None else name
         if chosen not in models:
             raise UnknownModel(f"The local backend has no model {chosen!r}.", hint="sdenv models list")
-        return chosen, read_folder(Path(models[chosen]))
+        return chosen, self._read(Path(models[chosen]))
+
+    def _read(self, path: Path) -> ModelFolder:
+        """The folder, read again only when it has changed: headers of large models take a while."""
+        known = self._known.get(path)
+        if known is None or not _is_as_it_was(*known):
+            folder = read_folder(path)
+            known = self._known[path] = (folder, folder.stamp())
+        return known[0]
 
     def _facts(self, folder: ModelFolder, room_bytes: int) -> ModelFacts:
         """What a model can do in so much memory."""
@@ -175,6 +184,13 @@ class LocalBackend(Backend):
             tasks=facts.tasks,
             samplers=facts.samplers,
         )
+
+
+def _is_as_it_was(folder: ModelFolder, stamp: tuple[tuple[int, int], ...]) -> bool:
+    try:
+        return folder.stamp() == stamp
+    except OSError:  # a file is gone; reading the folder says which
+        return False
 
 
 def _check_installed() -> None:

@@ -36,8 +36,7 @@ _UNKNOWN_WIDTH: Final = 1280  # where a configuration names none: the widest lev
 
 def weight_bytes(folder: ModelFolder, element_bytes: int) -> int:
     """Bytes of all weights on the device."""
-    parts = folder.components.values()
-    return sum(fact.elements * element_bytes for part in parts for fact in part.headers().values())
+    return sum(part.elements * element_bytes for part in folder.components.values())
 
 
 def bytes_per_pixel(folder: ModelFolder, facts: ModelFacts, element_bytes: int) -> float:
