@@ -222,6 +222,31 @@ def test_a_model_narrows_the_sizes_of_its_backend() -> None:
     assert STATUS.capabilities_for("wide").size == SizeRule(multiple_px=8, max_px=1024)
 
 
+@pytest.mark.parametrize(
+    ("of_the_backend", "of_the_model", "both"),
+    [
+        (None, None, None),
+        (("DDIM", "Euler"), None, ("DDIM", "Euler")),
+        (None, ("Euler",), ("Euler",)),
+        (("DDIM", "Euler"), ("Euler", "LMS"), ("Euler",)),
+    ],
+)
+def test_a_model_narrows_the_samplers_of_its_backend(
+    of_the_backend: tuple[str, ...] | None, of_the_model: tuple[str, ...] | None, both: tuple[str, ...] | None
+) -> None:
+    status = BackendStatus(
+        "b", "1", (ModelInfo("m", samplers=of_the_model),), Capabilities(samplers=of_the_backend)
+    )
+    assert status.capabilities_for("m").samplers == both
+
+
+def test_a_model_narrows_the_tasks_of_its_backend() -> None:
+    able = Capabilities(tasks=frozenset({Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE}))
+    model = ModelInfo("m", tasks=frozenset({Task.IMAGE_TO_IMAGE, Task.INPAINT}))
+    assert BackendStatus("b", "1", (model,), able).capabilities_for("m").tasks == {Task.IMAGE_TO_IMAGE}
+    assert BackendStatus("b", "1", (ModelInfo("m"),), able).capabilities_for("m").tasks == able.tasks
+
+
 def test_an_unknown_model_comes_with_the_nearest() -> None:
     with pytest.raises(UnknownModel, match="Did you mean 'narrow'"):
         STATUS.model("narow")
