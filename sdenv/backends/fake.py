@@ -18,9 +18,10 @@ from pydantic import BaseModel, Field
 from sdenv import __version__
 from sdenv.core.backend import Backend, BackendSettings, BackendStatus, JobContext, ModelInfo
 from sdenv.core.capabilities import EVERYTHING, Capabilities, SizeRule
+from sdenv.core.defaults import size_of_request, strength_of
 from sdenv.core.errors import BadMask, FailedError
 from sdenv.core.events import PhaseStarted, PictureReady, PreviewReady, RequestResolved, StepDone
-from sdenv.core.families import DEFAULT_STRENGTH, family_named
+from sdenv.core.families import family_named
 from sdenv.core.image import ImageData, decode, encode_png, size_of
 from sdenv.core.request import GenerationRequest, ResolvedRequest
 from sdenv.core.result import GenerationResult
@@ -151,15 +152,18 @@ def resolve(request: GenerationRequest, status: BackendStatus) -> ResolvedReques
         family.guidance_scale if request.guidance_scale is None else request.guidance_scale
     )
     values["seed"] = _seed_of(request.prompt) if request.seed is None else request.seed
-    values["sampler"] = find_sampler(request.sampler or family.sampler)[0].name
-    values["schedule"] = find_schedule(request.schedule or AUTOMATIC).name
+    sampler, schedule = find_sampler(request.sampler or family.sampler)
+    if request.schedule is not None:
+        schedule = find_schedule(request.schedule)
+    values["sampler"] = sampler.name
+    values["schedule"] = AUTOMATIC if schedule is None else schedule.name
     values["batch_size"] = min(request.batch_size or 1, request.count)
-    if request.init_image is not None:
-        values["strength"] = DEFAULT_STRENGTH if request.strength is None else request.strength
+    values["strength"] = strength_of(request)
     return ResolvedRequest(**values)
 
 
 def _size(request: GenerationRequest, model: ModelInfo) -> tuple[int, int]:
+    init_size: tuple[int, int] | None = None
     if request.init_image is not None:
         init_size = size_of(request.init_image, "the init image")
         if request.mask is not None and size_of(request.mask, "the mask") != init_size:
@@ -168,13 +172,7 @@ def _size(request: GenerationRequest, model: ModelInfo) -> tuple[int, int]:
                 f"The mask is {mask_width}x{mask_height}, the init image {init_size[0]}x{init_size[1]}.",
                 hint="Give a mask of the size of the init image.",
             )
-        default = model.size.nearest(*init_size)
-    else:
-        default = model.default_size
-    if request.width is None and request.height is None:
-        return default
-    side_px = request.width or request.height or 1
-    return request.width or side_px, request.height or side_px
+    return size_of_request(request, model.size, model.default_size, init_size)
 
 
 def _seed_of(prompt: str) -> int:

@@ -47,10 +47,6 @@ FAMILIES: Final[dict[str, Family]] = {
 the defaults of their diffusers pipelines (`StableDiffusion3Pipeline.__call__`, `FluxPipeline.__call__`)."""
 
 
-DEFAULT_STRENGTH: Final = 0.75
-"""How far an init image is changed when the user says nothing: AUTOMATIC1111's default; diffusers' is 0.8."""
-
-
 def family_named(name: str) -> Family:
     """The family of this name; the family `other` for a name that is not in the table."""
     return FAMILIES.get(name, FAMILIES["other"])

@@ -3,9 +3,10 @@
 from typing import Any, Final
 
 from sdenv.core.backend import BackendStatus, ModelInfo
-from sdenv.core.families import DEFAULT_STRENGTH, family_named
+from sdenv.core.defaults import size_of_request, strength_of
+from sdenv.core.families import family_named
 from sdenv.core.image import size_of
-from sdenv.core.request import GenerationRequest, Task, steps_that_run
+from sdenv.core.request import GenerationRequest, steps_that_run
 from sdenv.core.samplers import AUTOMATIC, find_sampler, find_schedule
 
 _PICTURES: Final = frozenset({"init_image", "mask", "controls", "references"})
@@ -42,7 +43,8 @@ def _defaults(request: GenerationRequest, model: ModelInfo) -> dict[str, Any]:
     guidance = family.guidance_scale if model.guidance_scale is None else model.guidance_scale
     sampler, own_schedule = find_sampler(request.sampler or model.sampler or family.sampler)
     schedule = find_schedule(request.schedule) if request.schedule else own_schedule
-    width, height = size_to_make(request, model)
+    init = None if request.init_image is None else size_of(request.init_image, "the init image")
+    width, height = size_of_request(request, model.size, model.default_size, init)
     return {
         "model": model.name,
         "width": width,
@@ -52,21 +54,5 @@ def _defaults(request: GenerationRequest, model: ModelInfo) -> dict[str, Any]:
         "sampler": sampler.name,
         "schedule": schedule.name if schedule else AUTOMATIC,
         "batch_size": request.batch_size or 1,
-        "strength": _strength(request),
+        "strength": strength_of(request),
     }
-
-
-def _strength(request: GenerationRequest) -> float | None:
-    if request.strength is not None or request.init_image is None:
-        return request.strength
-    return 1.0 if request.task is Task.INPAINT else DEFAULT_STRENGTH
-
-
-def size_to_make(request: GenerationRequest, model: ModelInfo) -> tuple[int, int]:
-    """Width and height in pixels: as asked, else the size nearest to the init image, else the model's."""
-    if request.width is not None or request.height is not None:
-        side_px = request.width or request.height or 1
-        return request.width or side_px, request.height or side_px
-    if request.init_image is not None:
-        return model.size.nearest(*size_of(request.init_image, "the init image"))
-    return model.default_size

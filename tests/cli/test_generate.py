@@ -83,11 +83,11 @@ def test_a_picture_goes_to_stdout_and_nothing_else_does(here: Path) -> None:
 
 def test_an_init_image_comes_from_stdin(here: Path) -> None:
     buffer = io.BytesIO()
-    PIL.Image.new("RGB", (128, 64), "teal").save(buffer, "PNG")
+    PIL.Image.new("RGB", (512, 256), "teal").save(buffer, "PNG")
     done = fake("a cat", "--init-image", "-", "-o", "out.png", stdin=buffer.getvalue())
     assert done.code == 0, done.stderr
     with PIL.Image.open(here / "out.png") as picture:
-        assert picture.size == (128, 64)
+        assert picture.size == (512, 256)
 
 
 def test_a_terminal_without_a_prompt_is_an_error_and_does_not_wait(here: Path) -> None:
@@ -115,12 +115,12 @@ def test_each_request_has_its_own_model(here: Path) -> None:
 
 
 def test_a_size_in_the_settings_is_not_put_on_an_init_image(here: Path) -> None:
-    sdenv("config", "set", "size", "512x256")
-    PIL.Image.new("RGB", (128, 64)).save(here / "init.png")
+    sdenv("config", "set", "size", "256x512")
+    PIL.Image.new("RGB", (512, 256)).save(here / "init.png")
     plain = json.loads(fake("a", "--dry-run", "--json").out)["request"]
     from_image = json.loads(fake("a", "--init-image", "init.png", "--dry-run", "--json").out)["request"]
-    assert (plain["width"], plain["height"]) == (512, 256)
-    assert (from_image["width"], from_image["height"]) == (128, 64)
+    assert (plain["width"], plain["height"]) == (256, 512)
+    assert (from_image["width"], from_image["height"]) == (512, 256)
 
 
 @pytest.mark.parametrize(("size", "side"), [("big", 1024), ("medium", 512), ("little", 384), ("BABY", 256)])

@@ -38,8 +38,8 @@ def stage(here: Path) -> Path:
     """The folder in which transcripts run: some good and some bad files."""
     inputs = here / "in"
     inputs.mkdir()
-    png(inputs / "init.png", (128, 64))
-    png(inputs / "mask.png", (128, 64), "L")
+    png(inputs / "init.png", (512, 256))
+    png(inputs / "mask.png", (512, 256), "L")
     png(inputs / "small-mask.png", (64, 64), "L")
     buffer = io.BytesIO()
     PIL.Image.effect_noise((64, 64), 50).save(buffer, format="PNG")

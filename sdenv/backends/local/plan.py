@@ -5,14 +5,14 @@ diffusers have it; without a size, an init image keeps its own (or its shape at 
 much larger or smaller than what the model makes).
 """
 
-import math
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from sdenv.checkpoints.facts import ModelFacts
 from sdenv.checkpoints.folder import ModelFolder
 from sdenv.core.capabilities import SizeRule
+from sdenv.core.defaults import size_of_request, strength_of
 from sdenv.core.errors import BadMask, DoesNotFit, UnsupportedError
 from sdenv.core.events import Notice
 from sdenv.core.image import decode
@@ -29,14 +29,6 @@ from sdenv.core.samplers import (
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-STRENGTH: Final = {Task.IMAGE_TO_IMAGE: 0.75, Task.INPAINT: 1.0}
-"""When the user says nothing: AUTOMATIC1111's img2img default, and diffusers' for inpainting."""
-
-_LARGER_IS_SCALED: Final = 2.25
-"""An init image of more than this times the model's usual area is made at that area: 1.5 times the side is
-where models trained on one size begin to draw things twice."""
-_SMALLER_IS_SCALED: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +83,8 @@ def make_plan(
     mask = None if request.mask is None else _grey(decode(request.mask, "the mask"))
     if init_image is not None and mask is not None and mask.size != init_image.size:
         raise _mask_of_other_size(mask.size, init_image.size)
-    width_px, height_px = _size(request, facts, None if init_image is None else init_image.size)
+    init_size = None if init_image is None else init_image.size
+    width_px, height_px = size_of_request(request, facts.size, facts.default_size, init_size)
     _check_memory(width_px, height_px, request, facts.size)
     notices = _notices(request, init_image, (width_px, height_px))
     resolved = _resolved(request, model, facts, sampler, schedule, (width_px, height_px))
@@ -152,23 +145,6 @@ def _mask_of_other_size(mask: tuple[int, int], init: tuple[int, int]) -> BadMask
     )
 
 
-def _size(request: GenerationRequest, facts: ModelFacts, init: tuple[int, int] | None) -> tuple[int, int]:
-    if request.width is not None or request.height is not None:
-        side = request.width or request.height or 0
-        return request.width or side, request.height or side
-    return facts.default_size if init is None else _size_like(init, facts.size, facts.default_size)
-
-
-def _size_like(init: tuple[int, int], rule: SizeRule, usual: tuple[int, int]) -> tuple[int, int]:
-    """The possible size nearest to that of an init image."""
-    if rule.native:
-        return rule.nearest(*init)
-    share = init[0] * init[1] / (usual[0] * usual[1])
-    factor = 1.0 if _SMALLER_IS_SCALED <= share <= _LARGER_IS_SCALED else 1 / math.sqrt(share)
-    size = rule.nearest(max(1, round(init[0] * factor)), max(1, round(init[1] * factor)))
-    return size if rule.fits(*size) else usual
-
-
 def _check_memory(width_px: int, height_px: int, request: GenerationRequest, rule: SizeRule) -> None:
     """Refuses a batch that arithmetic says does not fit; a single picture was refused by its size before."""
     together = min(request.count, request.batch_size or 1)
@@ -211,7 +187,6 @@ def _resolved(
     size: tuple[int, int],
 ) -> ResolvedRequest:
     family = facts.family
-    strength = STRENGTH.get(request.task) if request.strength is None else request.strength
     return ResolvedRequest(
         prompt=request.prompt,
         negative_prompt=request.negative_prompt or "",
@@ -227,5 +202,5 @@ def _resolved(
         batch_size=request.batch_size or 1,
         init_image=request.init_image,
         mask=request.mask,
-        strength=strength,
+        strength=strength_of(request),
     )
