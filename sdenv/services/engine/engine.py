@@ -108,12 +108,14 @@ class Engine:
 
     def _work(self) -> None:
         while self._calls.get():
-            self._work_once()
+            while self._work_once():  # all that wait: a Ctrl-C in `submit` may have kept a call from coming
+                pass
 
-    def _work_once(self) -> None:
+    def _work_once(self) -> bool:
+        """Runs the next job; False = none waits."""
         with self._lock:
-            if not self._waiting:  # it was cancelled while it waited
-                return
+            if not self._waiting:
+                return False
             job = self._waiting.popleft()
             self._running.add(job)
         try:
@@ -121,6 +123,7 @@ class Engine:
         finally:
             with self._lock:
                 self._running.discard(job)
+        return True
 
     def close(self, timeout_s: float | None = None) -> None:
         """Cancels what runs and waits, ends the worker threads, then closes the backend. May be called twice.
