@@ -8,6 +8,7 @@ seconds, so the result is kept beside the user's other caches, by path, size and
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -66,4 +67,5 @@ def _write(known: dict[str, str]) -> None:
         temporary.write_text(json.dumps(known), "utf-8")
         temporary.replace(store)
     except OSError:  # a read-only or full home: the next process computes it again
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy
 import pytest
 import torch
 from PIL import Image, ImageChops
 
 from sdenv.backends.local import LocalBackend, LocalSettings
+from sdenv.backends.local.quiet import quieten
 from sdenv.core.image import ImageData, decode
 from sdenv.core.request import GenerationRequest
 from sdenv.testing.fakes import Recorder
@@ -237,3 +239,55 @@ def test_an_empty_prompt_is_unconditional_and_equals_bare_diffusers(
         models["sdxl"], "", EULER_A, [5], prompt=[""], num_inference_steps=3, guidance_scale=2.0
     )
     assert_same(ours, bare)
+
+
+def blended_by_hand(
+    folder: Path, seed: int, steps: int, start: Image.Image, where: Image.Image
+) -> Image.Image:
+    """Inpainting from pure noise, written out: after each step the kept part is the start with the noise of then."""
+    quieten()
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    pipeline.unet.to(memory_format=torch.channels_last)
+    pipeline.vae.to(memory_format=torch.channels_last)
+    scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config)
+    scheduler.set_timesteps(steps)
+    generator = torch.Generator().manual_seed(5)
+    with torch.inference_mode():
+        text, without = pipeline.encode_prompt("a fox", "cpu", 1, True)
+        pixels = pipeline.image_processor.preprocess(start)
+        kept = pipeline.vae.encode(pixels).latent_dist.sample(generator) * pipeline.vae.config.scaling_factor
+        noise = torch.randn(kept.shape, generator=generator)
+        cells = torch.from_numpy(numpy.asarray(where)[None, None].astype("float32") / 255)
+        repaint = torch.nn.functional.interpolate(cells, size=kept.shape[2:])
+        latents = noise * scheduler.init_noise_sigma
+        for number, timestep in enumerate(scheduler.timesteps):
+            both = torch.cat([latents] * 2)
+            guess = pipeline.unet(both, timestep, encoder_hidden_states=torch.cat([without, text])).sample
+            plain, prompted = guess.chunk(2)
+            latents = scheduler.step(plain + 3.5 * (prompted - plain), timestep, latents).prev_sample
+            behind = kept
+            if number < steps - 1:
+                behind = scheduler.add_noise(kept, noise, scheduler.timesteps[number + 1 : number + 2])
+            latents = (1 - repaint) * behind + repaint * latents
+        decoded = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor).sample
+    picture: Image.Image = pipeline.image_processor.postprocess(decoded)[0]
+    return picture
+
+
+def test_latents_of_other_than_four_channels_are_inpainted_as_by_hand(
+    backend: LocalBackend, models: dict[str, Path]
+) -> None:
+    start, where = picture(64, 64), mask(64, 64)
+    ours = made(
+        backend,
+        prompt="a fox",
+        model="wide",
+        seed=5,
+        steps=4,
+        sampler="DDIM",
+        init_image=start,
+        mask=where,
+        guidance_scale=3.5,
+    )
+    by_hand = blended_by_hand(models["wide"], 4, decode(start), decode(where))
+    assert_same(ours, repainted([by_hand], start, where))
