@@ -241,10 +241,8 @@ def test_an_empty_prompt_is_unconditional_and_equals_bare_diffusers(
     assert_same(ours, bare)
 
 
-def blended_by_hand(
-    folder: Path, seed: int, steps: int, start: Image.Image, where: Image.Image
-) -> Image.Image:
-    """Inpainting from pure noise, written out: after each step the kept part is the start with the noise of then."""
+def blended_by_hand(folder: Path, steps: int, start: Image.Image, where: Image.Image) -> Image.Image:
+    """Inpainting from pure noise, written out: after each step the kept part is the start, noised as then."""
     quieten()
     pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
     pipeline.unet.to(memory_format=torch.channels_last)
