@@ -1,6 +1,8 @@
 """Bare diffusers, as its documentation shows it: the oracle for the local backend's pixels."""
 
+import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +39,26 @@ def bare_pictures(
         settings: Keyword arguments of the call, prompts as lists.
     """
     quieten()
-    pipeline = getattr(diffusers, CLASSES[folder.name].format(task)).from_pretrained(
-        folder, torch_dtype=dtype, local_files_only=True
-    )
-    pipeline.unet.to(memory_format=torch.channels_last)
-    pipeline.vae.to(memory_format=torch.channels_last)
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = _loaded(folder, CLASSES[folder.name].format(task), dtype)
     kind, options = scheduler
-    pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **options)
+    pipeline.scheduler = kind.from_config(_configuration(folder), **options)
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     pictures: list[Image.Image] = pipeline(generator=generators, **settings).images
     return pictures
+
+
+@cache
+def _loaded(folder: Path, name: str, dtype: torch.dtype) -> Any:
+    """A pipeline as it comes from its folder, but for the memory order that sdenv chooses."""
+    pipeline = getattr(diffusers, name).from_pretrained(folder, torch_dtype=dtype, local_files_only=True)
+    pipeline.unet.to(memory_format=torch.channels_last)
+    pipeline.vae.to(memory_format=torch.channels_last)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _configuration(folder: Path) -> dict[str, Any]:
+    configuration: dict[str, Any] = json.loads(
+        (folder / "scheduler" / "scheduler_config.json").read_text("utf-8")
+    )
+    return configuration
