@@ -4,7 +4,7 @@ import json
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sdenv.core.errors import InvalidRequest
@@ -132,6 +132,7 @@ def test_the_task_follows_from_the_pictures(values: dict[str, object], task: Tas
 
 
 @given(st.integers(1, 1000), st.integers(0, 1000))
+@example(50, 580)  # 50 * 0.58 is 28.999999999999996
 def test_the_steps_that_run_are_the_floor_of_the_exact_product(steps: int, thousandths: int) -> None:
     exact = Fraction(thousandths, 1000) * steps
     assert steps_that_run(steps, thousandths / 1000) == max(1, exact.numerator // exact.denominator)
