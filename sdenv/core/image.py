@@ -111,15 +111,30 @@ _DAMAGED: Final = (OSError, SyntaxError, ValueError, TypeError, struct.error)
 """What Pillow's parsers raise for bytes that are not what their header says."""
 
 
+def orientation_of(image: ImageData, name: str = "the picture") -> int:
+    """How the camera was held: EXIF orientation, 1 to 8; 1 = the picture is shown as it lies."""
+    return _orientation(open_checked(image, name))
+
+
+def exif_value(image: ImageData, tag: int, directory: int, name: str = "the picture") -> object:
+    """A value from one of the directories of a picture's EXIF; None if there is none or it is damaged."""
+    return _exif_value(open_checked(image, name), tag, directory)
+
+
 def _orientation(opened: "Image") -> int:
-    """How the camera was held, 1 to 8, from what stands before the pixels."""
+    found = _exif_value(opened, _EXIF_ORIENTATION)
+    return found if isinstance(found, int) and found in range(1, 9) else _UPRIGHT
+
+
+def _exif_value(opened: "Image", tag: int, directory: int | None = None) -> object:
+    """A value from what stands before the pixels."""
     if opened.format == "PNG" and "exif" not in opened.info:
-        return _UPRIGHT  # Pillow would decode all of it to look for the chunk behind the pixels
+        return None  # Pillow would decode all of it to look for the chunk behind the pixels
     try:
-        found = opened.getexif().get(_EXIF_ORIENTATION)
+        exif = opened.getexif()
+        return (exif if directory is None else exif.get_ifd(directory)).get(tag)
     except _DAMAGED:  # only the metadata is damaged, and a viewer shows the picture as it lies
-        return _UPRIGHT
-    return found if isinstance(found, int) else _UPRIGHT
+        return None
 
 
 def decode(image: ImageData, name: str = "the picture") -> "Image":

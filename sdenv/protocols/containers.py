@@ -1,109 +1,67 @@
-"""Texts and EXIF inside picture files, read and written without touching a pixel.
+"""EXIF inside JPEG and WebP files, and pictures freed of everything private, without touching a pixel.
 
-Sources: PNG specification, third edition, 5.3 (chunks) and 11.3.3 (tEXt, zTXt, iTXt); JPEG, ITU-T T.81,
-B.1.1; EXIF 2.32, 4.5.4 and 4.6.5 (UserComment); WebP, RFC 9649, 2.7. Files come from strangers: a chunk whose
-checksum is wrong is skipped, and no text grows beyond a limit when it is inflated.
+Sources: JPEG, ITU-T T.81, B.1.1; EXIF 2.32, 4.5.4 and 4.6.5 (UserComment); WebP, RFC 9649, 2.7.
 """
 
+import re
 import struct
-import zlib
-from collections.abc import Collection, Iterator, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from typing import Final
 
-from sdenv.core.errors import BadImage
-from sdenv.core.image import JPEG, PNG, ImageData, size_of
-
-MAX_TEXT_BYTES: Final = 2**20  # a text after inflation, keyword not counted
-MAX_TEXTS_BYTES: Final = 16 * 2**20  # all texts of a file together
-MAX_JPEG_EXIF_BYTES: Final = (
-    65_533 - 6
-)  # a segment counts its length field in 16 bits; "Exif\0\0" goes before
+from sdenv.core.image import JPEG, PNG, ImageData, open_checked, orientation_of
+from sdenv.protocols.png_text import png_anonymous
 
 USER_COMMENT_MARK: Final = b"UNICODE\0"  # the character code that EXIF wants before UTF-16
+MAX_JPEG_EXIF_BYTES: Final = 65_527  # 16 bits count the length field itself and "Exif\0\0" as well
 
-_PNG_SIGNATURE_BYTES: Final = 8
-_PNG_TEXT_KINDS: Final = (b"tEXt", b"zTXt", b"iTXt")
+_JPEG_START: Final = b"\xff\xd8"
+_JPEG_END: Final = b"\xff\xd9"
 _JPEG_APP0: Final = 0xE0  # JFIF
 _JPEG_APP1: Final = 0xE1  # EXIF, XMP
-_JPEG_COMMENT: Final = 0xFE
+_JPEG_APP2: Final = 0xE2  # ICC profiles, and further pictures
 _JPEG_SCAN: Final = 0xDA
+_JPEG_PRIVATE: Final = frozenset({0xFE, *range(0xE0, 0xF0)} - {_JPEG_APP0, _JPEG_APP2, 0xEE})
+"""Comments and what applications put in, without what says how to show the pixels: JFIF, ICC, Adobe."""
+_JPEG_MARKER_AFTER_SCAN: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _EXIF_MARK: Final = b"Exif\0\0"
+_ORIENTATION: Final = 0x0112
+_EXIF_DIRECTORY: Final = 0x8769
+_USER_COMMENT: Final = 0x9286
 _TIFF_SHORT: Final = 3
 _TIFF_LONG: Final = 4
 _TIFF_UNDEFINED: Final = 7
+_WEBP_PICTURE_KINDS: Final = (b"VP8X", b"ICCP", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L")
 _WEBP_EXIF_FLAG: Final = 0x08
 _WEBP_XMP_FLAG: Final = 0x04
 _WEBP_ALPHA_FLAG: Final = 0x10
 
 
-class _Chunk(NamedTuple):
-    """A PNG chunk: its kind and where it lies, length field and checksum included."""
+def anonymous(image: ImageData) -> ImageData:
+    """The same picture with nothing but its pixels, its colours and which way up it is.
 
-    kind: bytes
-    start: int
-    end: int
-
-    def body(self, data: bytes) -> bytes:
-        return data[self.start + 8 : self.end - 4]
-
-    def is_intact(self, data: bytes) -> bool:
-        checksum = int.from_bytes(data[self.end - 4 : self.end], "big")
-        return zlib.crc32(data[self.start + 4 : self.end - 4]) == checksum
-
-
-def png_texts(data: bytes) -> dict[str, str]:
-    """The text chunks of a PNG by keyword, the first of each; damaged and oversized ones are left out."""
-    found: dict[str, str] = {}
-    left_bytes = MAX_TEXTS_BYTES
-    for chunk in _png_chunks(data):
-        if chunk.kind not in _PNG_TEXT_KINDS or not chunk.is_intact(data):
-            continue
-        limit_bytes = min(left_bytes, MAX_TEXT_BYTES)
-        keyword, raw, encoding = _text_of(chunk.kind, chunk.body(data), limit_bytes)
-        if raw is None or len(raw) > limit_bytes:
-            continue
-        left_bytes -= len(raw)
-        try:
-            found.setdefault(keyword, raw.decode(encoding))
-        except UnicodeDecodeError:
-            continue
-    return found
-
-
-def png_with_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
-    """The same PNG with these texts, in place of any of the same keyword; all other bytes stay as they are.
-
-    Args:
-        data: A PNG file.
-        texts: By keyword (1 to 79 Latin-1 characters). Latin-1 texts become tEXt, others iTXt.
+    Texts, EXIF (a photograph's may name its owner and the place), XMP, IPTC, further pictures, manifests and
+    dates go.
 
     Raises:
-        BadImage: It ends before its first chunk does.
+        BadImage: Not a picture.
     """
-    new = b"".join(_text_chunk(keyword, text) for keyword, text in texts.items())
-    kept = _without_texts(data, texts.keys())
-    header = next(_png_chunks(kept), None)  # IHDR, always first
-    if header is None:
-        raise BadImage("The picture is not a complete PNG.")
-    return kept[: header.end] + new + kept[header.end :]
-
-
-def without_texts(image: ImageData) -> ImageData:
-    """The same picture without texts and EXIF, pixels untouched."""
+    orientation = orientation_of(image)
+    exif = b"" if orientation == 1 else _exif([_tiff_entry(_ORIENTATION, _TIFF_SHORT, 1, orientation << 16)])
     if image.media_type == PNG:
-        return image.model_copy(update={"data": _without_texts(image.data, None)})
-    return with_exif(image, b"")
+        return image.model_copy(update={"data": png_anonymous(image.data, exif)})
+    return with_exif(image, exif, keep_others=False)
 
 
-def with_exif(image: ImageData, exif: bytes) -> ImageData:
+def with_exif(image: ImageData, exif: bytes, *, keep_others: bool = True) -> ImageData:
     """The same JPEG or WebP with this EXIF block in place of the one it has, pixels untouched.
 
     Args:
         image: A JPEG or WebP.
         exif: A TIFF structure as EXIF wants it; empty = none.
+        keep_others: Whether to keep comments and what else programs have put in beside the pixels.
     """
     insert = _jpeg_with_exif if image.media_type == JPEG else _webp_with_exif
-    return image.model_copy(update={"data": insert(image, exif)})
+    return image.model_copy(update={"data": insert(image, exif, keep_others)})
 
 
 def user_comment_exif(text: str, orientation: int = 1) -> bytes:
@@ -116,12 +74,15 @@ def user_comment_exif(text: str, orientation: int = 1) -> bytes:
         orientation: EXIF orientation of the picture, 1 to 8; 1 = as it is stored.
     """
     comment = USER_COMMENT_MARK + text.encode("utf-16-be", errors="replace")
-    entries = [] if orientation == 1 else [_tiff_entry(0x0112, _TIFF_SHORT, 1, orientation << 16)]
-    exif_at = 8 + 2 + 12 * (len(entries) + 1) + 4
-    entries.append(_tiff_entry(0x8769, _TIFF_LONG, 1, exif_at))
-    comment_at = exif_at + 2 + 12 + 4
-    inner = _tiff_entry(0x9286, _TIFF_UNDEFINED, len(comment), comment_at)
-    return b"MM\0*" + struct.pack(">I", 8) + _tiff_directory(entries) + _tiff_directory([inner]) + comment
+    first = [] if orientation == 1 else [_tiff_entry(_ORIENTATION, _TIFF_SHORT, 1, orientation << 16)]
+    exif_at = 8 + 2 + 12 * (len(first) + 1) + 4
+    inner = _tiff_entry(_USER_COMMENT, _TIFF_UNDEFINED, len(comment), exif_at + 2 + 12 + 4)
+    first.append(_tiff_entry(_EXIF_DIRECTORY, _TIFF_LONG, 1, exif_at))
+    return _exif(first) + _tiff_directory([inner]) + comment
+
+
+def _exif(entries: list[bytes]) -> bytes:
+    return b"MM\0*" + struct.pack(">I", 8) + _tiff_directory(entries)
 
 
 def _tiff_entry(tag: int, kind: int, count: int, value: int) -> bytes:
@@ -132,92 +93,45 @@ def _tiff_directory(entries: list[bytes]) -> bytes:
     return struct.pack(">H", len(entries)) + b"".join(entries) + b"\0\0\0\0"
 
 
-def _png_chunks(data: bytes) -> Iterator[_Chunk]:
-    """The chunks up to the first that is not complete."""
-    start = _PNG_SIGNATURE_BYTES
-    while start + 12 <= len(data):
-        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
-        if end > len(data):
-            return
-        yield _Chunk(data[start + 4 : start + 8], start, end)
-        start = end
-
-
-def _text_of(kind: bytes, body: bytes, limit_bytes: int) -> tuple[str, bytes | None, str]:
-    """Keyword, raw text (None if it cannot be had within the limit) and its encoding."""
-    keyword, _, rest = body.partition(b"\0")
-    name = keyword.decode("latin-1")
-    if kind == b"tEXt":
-        return name, rest, "latin-1"
-    if kind == b"zTXt":
-        return name, _inflated(rest[1:], limit_bytes), "latin-1"
-    compressed, rest = rest[:1] == b"\1", rest[2:]
-    text = rest.partition(b"\0")[2].partition(b"\0")[2]  # after the language and the translated keyword
-    return name, _inflated(text, limit_bytes) if compressed else text, "utf-8"
-
-
-def _inflated(data: bytes, limit_bytes: int) -> bytes | None:
-    inflater = zlib.decompressobj()
-    try:
-        text = inflater.decompress(data, limit_bytes + 1)
-    except zlib.error:
-        return None
-    return text if inflater.eof and len(text) <= limit_bytes else None
-
-
-def _text_chunk(keyword: str, text: str) -> bytes:
-    name = keyword.encode("latin-1")
-    try:
-        return _chunk(b"tEXt", name + b"\0" + text.encode("latin-1"))
-    except UnicodeEncodeError:
-        return _chunk(b"iTXt", name + b"\0" + b"\0\0" + b"\0\0" + text.encode())
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def _without_texts(data: bytes, keywords: Collection[str] | None) -> bytes:
-    """A PNG without the texts of these keywords; None = without all texts and EXIF."""
-    kept = []
-    end = 0
-    for chunk in _png_chunks(data):
-        if _is_kept(chunk, data, keywords):
-            continue
-        kept.append(data[end : chunk.start])
-        end = chunk.end
-    return b"".join([*kept, data[end:]])
-
-
-def _is_kept(chunk: _Chunk, data: bytes, keywords: Collection[str] | None) -> bool:
-    if chunk.kind in _PNG_TEXT_KINDS and keywords is not None:
-        return chunk.body(data).partition(b"\0")[0].decode("latin-1") not in keywords
-    return chunk.kind not in (*_PNG_TEXT_KINDS, b"eXIf") or keywords is not None
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and whole segment, from after the start of the image to before the scan."""
-    start = 2
-    while start + 4 <= len(data) and data[start] == 0xFF and data[start + 1] != _JPEG_SCAN:
+def _jpeg_parts(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and bytes of each segment, a scan with its data; then 0 and the end with what follows it."""
+    start = len(_JPEG_START)
+    while start + 4 <= len(data) and data[start] == 0xFF and not data.startswith(_JPEG_END, start):
+        marker = data[start + 1]
         end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
-        yield data[start + 1], data[start:end]
+        if marker == _JPEG_SCAN:
+            after = _JPEG_MARKER_AFTER_SCAN.search(data, end)
+            end = after.start() if after else len(data)
+        yield marker, data[start:end]
         start = end
+    yield 0, data[start:]
 
 
-def _jpeg_with_exif(image: ImageData, exif: bytes) -> bytes:
-    segments = list(_jpeg_segments(image.data))
-    rest = image.data[2 + sum(len(segment) for _, segment in segments) :]
-    dropped = {_JPEG_APP1} if exif else {_JPEG_APP1, _JPEG_COMMENT}
-    kept = [segment for marker, segment in segments if marker not in dropped]
+def _jpeg_with_exif(image: ImageData, exif: bytes, keep_others: bool) -> bytes:
+    parts = [
+        (marker, part)
+        for marker, part in _jpeg_parts(image.data)
+        if marker != _JPEG_APP1 and (keep_others or not _is_private(marker, part))
+    ]
     if exif:
         body = _EXIF_MARK + exif
-        leading = 1 if segments and segments[0][0] == _JPEG_APP0 else 0  # JFIF wants to be first
-        kept.insert(leading, b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body)
-    return image.data[:2] + b"".join(kept) + rest
+        leading = 1 if parts[0][0] == _JPEG_APP0 else 0  # JFIF wants to be first
+        parts.insert(leading, (_JPEG_APP1, b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body))
+    if not keep_others and parts[-1][1].startswith(_JPEG_END):
+        parts[-1] = (0, _JPEG_END)
+    return _JPEG_START + b"".join(part for _, part in parts)
 
 
-def _webp_with_exif(image: ImageData, exif: bytes) -> bytes:
-    chunks = [(kind, body) for kind, body in _webp_chunks(image.data) if kind not in (b"EXIF", b"XMP ")]
+def _is_private(marker: int, part: bytes) -> bool:
+    return marker in _JPEG_PRIVATE or (marker == _JPEG_APP2 and part[4:16] != b"ICC_PROFILE\0")
+
+
+def _webp_with_exif(image: ImageData, exif: bytes, keep_others: bool) -> bytes:
+    chunks = [
+        (kind, body)
+        for kind, body in _webp_chunks(image.data)
+        if kind not in (b"EXIF", b"XMP ") and (keep_others or kind in _WEBP_PICTURE_KINDS)
+    ]
     flags = next((body[0] for kind, body in chunks if kind == b"VP8X"), 0)
     flags &= ~(_WEBP_EXIF_FLAG | _WEBP_XMP_FLAG)
     if any(kind == b"ALPH" or (kind == b"VP8L" and body[4:5] and body[4] & 0x10) for kind, body in chunks):
@@ -225,7 +139,7 @@ def _webp_with_exif(image: ImageData, exif: bytes) -> bytes:
     if exif:
         flags |= _WEBP_EXIF_FLAG
         chunks.append((b"EXIF", exif))
-    width_px, height_px = size_of(image)
+    width_px, height_px = open_checked(image).size  # as stored, not as turned
     canvas = (width_px - 1).to_bytes(3, "little") + (height_px - 1).to_bytes(3, "little")
     extended = [(b"VP8X", bytes([flags, 0, 0, 0]) + canvas)]
     extended += [(kind, body) for kind, body in chunks if kind != b"VP8X"]
@@ -236,8 +150,8 @@ def _webp_with_exif(image: ImageData, exif: bytes) -> bytes:
 
 
 def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    start = 12
-    while start + 8 <= len(data):
+    start, end = 12, 8 + int.from_bytes(data[4:8], "little")
+    while start + 8 <= min(end, len(data)):
         length = int.from_bytes(data[start + 4 : start + 8], "little")
         yield data[start : start + 4], data[start + 8 : start + 8 + length]
         start += 8 + length + length % 2

@@ -5,28 +5,26 @@
 
 `request` asks for the batch that the picture was made in: pictures of one batch are made by the same matrix
 products, so the last bit of a pixel can depend on its neighbours. `seed` is that of this picture,
-`request.seed` that of the first of the batch. Input pictures are inside as base64 while the text stays
-below its limit; of a larger one only `{"sha256": ...}` is kept. No path, host name, user name or secret is
-written.
+`request.seed` that of the first of the batch. Input pictures are inside as base64, freed of what cameras
+and people write beside the pixels, while the text stays below its limit; of a larger one only
+`{"sha256": ...}` is kept. No path, host name, user name or secret is written.
 """
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import sdenv
-from sdenv.core.errors import BadMetadata
+from sdenv.core.errors import BadImage, BadMetadata
 from sdenv.core.image import ImageData
+from sdenv.core.privacy import is_place, is_secret, name_only
 from sdenv.core.request import MAX_COUNT, GenerationRequest, ResolvedRequest
-from sdenv.protocols.containers import MAX_TEXT_BYTES
+from sdenv.protocols.containers import anonymous
+from sdenv.protocols.png_text import MAX_TEXT_BYTES
 
 SCHEMA: Final = 1  # raised when the meaning of a field changes, never when one is added
-
-_SECRET: Final = re.compile(r"token|secret|password|passphrase|api_?key|credential", re.IGNORECASE)
-_PLACE: Final = re.compile(r"^(?:[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]|[\w+.\-]+://)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,10 @@ class Provenance:
 def encode_provenance(facts: PictureFacts) -> str:
     """The text for one picture, below the limit for texts."""
     batch, index = batch_of(facts.resolved, facts.index)
-    pictures = dict(_pictures(batch))
+    values = _values(batch)
+    originals = dict(_pictures(batch))
+    for name, original in originals.items():
+        put_picture(values, name, _embedded(original))
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "version": sdenv.__version__,
@@ -101,16 +102,27 @@ def encode_provenance(facts: PictureFacts) -> str:
         "seed": facts.seed,
         "index": index,
         "made_with": dict(facts.made_with),
-        "request": _values(batch),
+        "request": values,
     }
     text = _compact(record)
-    for name in sorted(pictures, key=lambda each: len(pictures[each].data), reverse=True):
+    for name in sorted(originals, key=lambda each: len(originals[each].data), reverse=True):
         if len(text.encode()) < MAX_TEXT_BYTES:
             break
-        digest = hashlib.sha256(pictures[name].data).hexdigest()
-        put_picture(record["request"], name, {"sha256": digest})
+        put_picture(values, name, _hashed(originals[name]))
         text = _compact(record)
     return text
+
+
+def _embedded(picture: ImageData) -> dict[str, Any]:
+    """An input picture as JSON values: its pixels, without what a camera or a person wrote beside them."""
+    try:
+        return anonymous(picture).model_dump(mode="json")
+    except BadImage:
+        return _hashed(picture)
+
+
+def _hashed(picture: ImageData) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(picture.data).hexdigest()}
 
 
 def decode_provenance(text: str) -> Provenance | None:
@@ -209,19 +221,14 @@ def _values(request: GenerationRequest) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in ([], {})}
 
 
-def name_only(name: str) -> str:
-    """A model's name without the folder it lies in; names such as `owner/model` stay whole."""
-    return re.split(r"[/\\]", name.rstrip("/\\"))[-1] if _PLACE.match(name) else name
-
-
 def _scrubbed(value: Any) -> Any:
     """Extension values without secrets and places."""
     if isinstance(value, dict):
-        kept = {key: _scrubbed(each) for key, each in value.items() if not _SECRET.search(str(key))}
+        kept = {key: _scrubbed(each) for key, each in value.items() if not is_secret(str(key))}
         return {key: each for key, each in kept.items() if each is not None}
     if isinstance(value, list):
         return [_scrubbed(each) for each in value]
-    return None if isinstance(value, str) and _PLACE.match(value) else value
+    return None if isinstance(value, str) and is_place(value) else value
 
 
 def _compact(record: Mapping[str, Any]) -> str:

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from sdenv.backends import BACKENDS
 from sdenv.core.backend import Backend, BackendSettings
 from sdenv.core.errors import BadConfig, UnknownBackend, did_you_mean
+from sdenv.core.privacy import is_secret, without_user
 from sdenv.core.registry import extra_missing
-from sdenv.services.preferences import is_secret, without_user
 from sdenv.services.settings import Settings
 
 SCHEMES: Final[Mapping[str, str]] = {

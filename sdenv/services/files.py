@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final, final
 from sdenv.core.errors import FileAlreadyExists, InvalidRequest, NotWritable, did_you_mean
 from sdenv.core.image import JPEG, PNG, WEBP, ImageData, decode
 from sdenv.core.request import MAX_SEED, GenerationRequest
-from sdenv.protocols.containers import without_texts
+from sdenv.protocols.containers import anonymous
 from sdenv.protocols.provenance import PictureFacts
 from sdenv.services.metadata import with_metadata
 from sdenv.services.naming import DEFAULT_TEMPLATE, before_suffix, check_template, fill, literal
@@ -113,7 +113,7 @@ class PictureWriter:
             NotWritable: The folder does not allow it (any more).
         """
         encoded = _encoded_as(picture, self._media_type)
-        encoded = without_texts(encoded) if self._strip else with_metadata(encoded, made)
+        encoded = anonymous(encoded) if self._strip else with_metadata(encoded, made)
         if self._to_stdout:
             self._write_stdout(encoded.data)
             return None

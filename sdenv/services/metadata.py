@@ -13,18 +13,18 @@ from typing import Any, Final
 
 import sdenv
 from sdenv.core.errors import BadImage, BadMetadata, InvalidRequest
-from sdenv.core.image import MAX_ENCODED_BYTES, PNG, ImageData, open_checked
+from sdenv.core.image import MAX_ENCODED_BYTES, PNG, ImageData, exif_value, orientation_of
+from sdenv.core.privacy import name_only
 from sdenv.core.request import MAX_SEED, GenerationRequest, parse_request_json
 from sdenv.protocols.containers import (
     MAX_JPEG_EXIF_BYTES,
     USER_COMMENT_MARK,
-    png_texts,
-    png_with_texts,
     user_comment_exif,
     with_exif,
 )
 from sdenv.protocols.foreign_metadata import MISSING, READERS
 from sdenv.protocols.parameters import decode_parameters, encode_parameters, parameters_of, request_values
+from sdenv.protocols.png_text import png_texts, png_with_texts
 from sdenv.protocols.provenance import (
     MissingInput,
     PictureFacts,
@@ -32,7 +32,6 @@ from sdenv.protocols.provenance import (
     decode_provenance,
     encode_provenance,
     missing_inputs,
-    name_only,
     put_picture,
     without_inputs,
 )
@@ -40,9 +39,8 @@ from sdenv.protocols.provenance import (
 OWN: Final = "sdenv"
 PARAMETERS: Final = "parameters"
 
-_EXIF_IFD: Final = 0x8769
+_EXIF_DIRECTORY: Final = 0x8769
 _USER_COMMENT: Final = 0x9286
-_ORIENTATION: Final = 0x0112
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +128,7 @@ def with_metadata(picture: ImageData, made: PictureFacts) -> ImageData:
     if picture.media_type == PNG:
         texts = {PARAMETERS: text, OWN: encode_provenance(made)}
         return picture.model_copy(update={"data": png_with_texts(picture.data, texts)})
-    exif = user_comment_exif(text, open_checked(picture).getexif().get(_ORIENTATION, 1))
+    exif = user_comment_exif(text, orientation_of(picture))
     return picture if len(exif) > MAX_JPEG_EXIF_BYTES else with_exif(picture, exif)
 
 
@@ -195,10 +193,7 @@ def _from_parameters(text: str) -> Provenance | None:
 
 def _user_comment(picture: ImageData) -> str:
     """The EXIF UserComment, in either byte order of UTF-16, or in ASCII."""
-    try:
-        raw = open_checked(picture).getexif().get_ifd(_EXIF_IFD).get(_USER_COMMENT)
-    except (OSError, SyntaxError, ValueError, KeyError):
-        return ""
+    raw = exif_value(picture, _USER_COMMENT, _EXIF_DIRECTORY)
     if isinstance(raw, str):
         return raw
     if not isinstance(raw, bytes):

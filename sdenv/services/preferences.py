@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo
 
+from sdenv.core.privacy import is_secret, without_user
 from sdenv.core.request import MAX_SIDE_PX, Guidance, Name, Prompt, Steps
 
 MachineSize = Literal["big", "medium", "little", "tiny"]
@@ -18,8 +19,6 @@ MACHINE_SIDES_PX: Final[Mapping[MachineSize, int]] = {"big": 1024, "medium": 512
 """Default side of a square picture in pixels, for models that have no native size of their own."""
 
 HIDDEN: Final = "(hidden)"
-_SECRET: Final = re.compile(r"token|secret|password|passphrase|api_?key|credential", re.IGNORECASE)
-_USER_IN_URL: Final = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -163,12 +162,6 @@ VARIABLES: Final[Mapping[str, str]] = {
 """The setting that each environment variable sets; of two for one setting the later row wins."""
 
 
-def is_secret(name: str) -> bool:
-    """Whether a value of this name is never printed; `token_file` only says where a secret lies."""
-    last = name.rpartition(".")[2]
-    return bool(_SECRET.search(last)) and not last.endswith(("_file", "_path"))
-
-
 def without_secrets(name: str, value: object) -> object:
     """The value, or a stand-in where it is a secret; users and passwords in URLs are cut out."""
     if is_secret(name):
@@ -178,8 +171,3 @@ def without_secrets(name: str, value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [without_secrets(name, each) for each in value]
     return without_user(value) if isinstance(value, str) else value
-
-
-def without_user(text: str) -> str:
-    """Text in which no URL names a user or a password."""
-    return _USER_IN_URL.sub("", text)

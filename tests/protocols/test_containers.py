@@ -1,162 +1,20 @@
-"""Texts and EXIF in picture files: what is written others read, what strangers send does no harm."""
+"""EXIF in JPEG and WebP, and pictures freed of what is private: no pixel changes, others can read them."""
 
 import io
 import struct
-import tracemalloc
-import zlib
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from sdenv.core.errors import BadImage
 from sdenv.core.image import JPEG, PNG, WEBP, ImageData, decode, size_of
-from sdenv.protocols.containers import (
-    MAX_TEXT_BYTES,
-    MAX_TEXTS_BYTES,
-    png_texts,
-    png_with_texts,
-    user_comment_exif,
-    with_exif,
-    without_texts,
-)
-from tests.support.pictures import picture
+from sdenv.protocols.containers import anonymous, user_comment_exif, with_exif
+from tests.support.pictures import encoded, picture
 
 USER_COMMENT = 0x9286
 UNDEFINED = 7  # TIFF type
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def with_chunk(data: bytes, kind: bytes, body: bytes) -> bytes:
-    return data[:33] + chunk(kind, body) + data[33:]
-
-
-def half_transparent() -> Image.Image:
-    opened = decode(picture()).convert("RGBA")
-    opened.putalpha(128)
-    return opened
-
-
-def encoded(media_type: str, mode: str = "RGB", **options: Any) -> ImageData:
-    buffer = io.BytesIO()
-    decode(picture()).convert(mode).save(buffer, media_type.partition("/")[2], **options)
-    return ImageData.from_bytes(buffer.getvalue())
-
-
-def pillow_texts(data: bytes) -> dict[str, str]:
-    opened = Image.open(io.BytesIO(data))
-    assert isinstance(opened, PngImagePlugin.PngImageFile)
-    return dict(opened.text)
-
-
-@pytest.mark.parametrize("text", ["plain", "café", "a 🦊\nand 月", "", "x" * 100_000])
-def test_a_text_written_here_is_read_by_pillow_and_by_us(text: str) -> None:
-    data = png_with_texts(picture().data, {"parameters": text})
-    assert pillow_texts(data) == {"parameters": text}
-    assert png_texts(data) == {"parameters": text}
-
-
-@pytest.mark.parametrize(
-    ("compressed", "text"), [(False, "plain"), (True, "plain"), (False, "月"), (True, "月")]
-)
-def test_texts_written_by_pillow_are_read(compressed: bool, text: str) -> None:
-    info = PngImagePlugin.PngInfo()
-    info.add_text("key", text, zip=compressed)
-    info.add_itxt("international", text, "en", "clé", zip=compressed)
-    assert png_texts(encoded(PNG, pnginfo=info).data) == {"key": text, "international": text}
-
-
-def test_latin_texts_are_text_chunks_and_others_international_ones() -> None:
-    assert b"tEXtparameters\0caf\xe9" in png_with_texts(picture().data, {"parameters": "café"})
-    assert b"iTXtparameters\0\0\0\0\0\xe6\x9c\x88" in png_with_texts(picture().data, {"parameters": "月"})
-
-
-def test_everything_but_the_text_stays_byte_for_byte() -> None:
-    data = picture().data
-    told = png_with_texts(data, {"a": "b"})
-    assert told == with_chunk(data, b"tEXt", b"a\0b")
-
-
-def test_a_text_replaces_the_one_of_the_same_keyword_only() -> None:
-    data = png_with_texts(png_with_texts(picture().data, {"a": "old", "b": "kept"}), {"a": "new"})
-    assert png_texts(data) == {"a": "new", "b": "kept"}
-    assert data.count(b"tEXta\0") == 1
-
-
-def test_all_texts_can_be_taken_out_of_a_png() -> None:
-    exif = Image.Exif()
-    exif[ExifTags.Base.Artist] = "somebody"
-    data = png_with_texts(encoded(PNG, exif=exif).data, {"a": "b", "c": "月"})
-    bare = without_texts(ImageData.from_bytes(data)).data
-    assert png_texts(bare) == {}
-    assert b"somebody" not in bare
-    assert decode(ImageData.from_bytes(bare)).tobytes() == decode(picture()).tobytes()
-
-
-@pytest.mark.parametrize(
-    ("kind", "body"),
-    [(b"iTXt", b"bad\0\0\0\0\0\xff"), (b"zTXt", b"bad\0\0xx"), (b"zTXt", b"bad"), (b"iTXt", b"bad\0\1")],
-)
-def test_a_text_that_cannot_be_decoded_is_left_out(kind: bytes, body: bytes) -> None:
-    data = with_chunk(png_with_texts(picture().data, {"a": "good"}), kind, body)
-    assert png_texts(data) == {"a": "good"}
-
-
-def test_what_is_no_whole_png_takes_no_text() -> None:
-    with pytest.raises(BadImage):
-        png_with_texts(picture().data[:20], {"a": "b"})
-
-
-def test_a_chunk_with_a_wrong_checksum_is_skipped() -> None:
-    data = bytearray(png_with_texts(picture().data, {"a": "good", "b": "bad!"}))
-    data[data.index(b"bad!")] ^= 1
-    assert png_texts(bytes(data)) == {"a": "good"}
-
-
-@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
-def test_a_text_that_inflates_beyond_the_limit_is_left_out(kind: bytes) -> None:
-    start = b"bomb\0\0" if kind == b"zTXt" else b"bomb\0\1\0\0\0"
-    for length, found in ((MAX_TEXT_BYTES, True), (MAX_TEXT_BYTES + 1, False)):
-        data = with_chunk(picture().data, kind, start + zlib.compress(b"x" * length))
-        assert ("bomb" in png_texts(data)) == found
-
-
-def test_inflating_stops_at_the_limit() -> None:
-    data = with_chunk(picture().data, b"zTXt", b"bomb\0\0" + zlib.compress(bytes(64 * MAX_TEXT_BYTES)))
-    tracemalloc.start()
-    try:
-        png_texts(data)
-        assert tracemalloc.get_traced_memory()[1] < 8 * MAX_TEXT_BYTES
-    finally:
-        tracemalloc.stop()
-
-
-def test_texts_together_have_a_limit() -> None:
-    data = picture().data
-    packed = zlib.compress(b"x" * MAX_TEXT_BYTES)
-    for number in range(20):
-        data = with_chunk(data, b"zTXt", f"k{number}".encode() + b"\0\0" + packed)
-    assert len(png_texts(data)) == MAX_TEXTS_BYTES // MAX_TEXT_BYTES
-
-
-@given(st.integers(8, 400), st.integers(0, 255))
-def test_a_png_changed_anywhere_never_breaks_the_reader(at: int, value: int) -> None:
-    data = bytearray(
-        png_with_texts(with_chunk(picture().data, b"zTXt", b"z\0\0" + zlib.compress(b"y")), {"a": "月"})
-    )
-    data[at % len(data)] = value
-    assert set(png_texts(bytes(data))) <= {"a", "z"}
-    png_texts(bytes(data[:at]))
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_are_read_without_an_error(data: bytes) -> None:
-    assert isinstance(png_texts(b"\x89PNG\r\n\x1a\n" + data), dict)
+PRIVATE = b"ann"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +27,7 @@ def test_any_bytes_are_read_without_an_error(data: bytes) -> None:
 )  # fmt: skip
 def test_exif_is_put_in_and_taken_out_without_touching_a_pixel(image: ImageData) -> None:
     told = with_exif(image, user_comment_exif("Steps: 20 月"))
-    bare = without_texts(told)
+    bare = anonymous(told)
     for each in (told, bare):
         opened, before = decode(each), decode(image)
         assert (opened.mode, opened.size, opened.tobytes()) == (before.mode, before.size, before.tobytes())
@@ -178,12 +36,18 @@ def test_exif_is_put_in_and_taken_out_without_touching_a_pixel(image: ImageData)
     assert b"UNICODE" not in bare.data
 
 
+def half_transparent() -> Image.Image:
+    opened = decode(picture()).convert("RGBA")
+    opened.putalpha(128)
+    return opened
+
+
 @pytest.mark.parametrize("lossless", [True, False])
 def test_a_webp_stays_transparent(lossless: bool) -> None:
     buffer = io.BytesIO()
     half_transparent().save(buffer, "WEBP", lossless=lossless)
     image = ImageData.from_bytes(buffer.getvalue())
-    for each in (with_exif(image, user_comment_exif("fox")), without_texts(image)):
+    for each in (with_exif(image, user_comment_exif("fox")), anonymous(image)):
         assert decode(each).getextrema() == decode(image).getextrema()
         assert decode(each).mode == "RGBA"
 
@@ -205,5 +69,71 @@ def test_a_rotated_picture_stays_rotated(media_type: str) -> None:
     assert size_of(turned) == (24, 32)
 
 
-def test_a_comment_of_a_jpeg_is_taken_out_too() -> None:
-    assert b"made by me" not in without_texts(encoded(JPEG, comment=b"made by me")).data
+def private_picture(media_type: str, orientation: int) -> ImageData:
+    """A picture with everything that can tell who made it and where."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "ann"
+    exif[ExifTags.Base.Orientation] = orientation
+    options: dict[str, Any] = {"exif": exif, "icc_profile": PROFILE}
+    if media_type == PNG:
+        info = PngImagePlugin.PngInfo()
+        info.add_text("Author", "ann")
+        info.add(b"tIME", b"\x07\xea\x0b\x14ann")
+        return with_tail(encoded(PNG, pnginfo=info, **options))
+    if media_type == JPEG:
+        return with_tail(with_segment(encoded(JPEG, comment=b"ann", **options), 0xED, b"Photoshop 3.0\0ann"))
+    return with_tail(encoded(WEBP, xmp=b"ann", **options))
+
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def with_tail(image: ImageData) -> ImageData:
+    """With something after its end, as phones put further pictures there."""
+    return image.model_copy(update={"data": image.data + b"and ann"})
+
+
+def with_segment(image: ImageData, marker: int, body: bytes) -> ImageData:
+    segment = bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+    return image.model_copy(update={"data": image.data[:2] + segment + image.data[2:]})
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 99])
+@pytest.mark.parametrize("media_type", [PNG, JPEG, WEBP])
+def test_an_anonymous_picture_has_its_pixels_its_colours_and_nothing_else(
+    media_type: str, orientation: int
+) -> None:
+    private = private_picture(media_type, orientation)
+    assert private.data.count(PRIVATE) >= 3
+    bare = anonymous(private)
+    assert PRIVATE not in bare.data
+    opened, before = decode(bare), decode(private)
+    assert (opened.size, opened.tobytes()) == (before.size, before.tobytes())
+    assert Image.open(io.BytesIO(bare.data)).info["icc_profile"] == PROFILE
+    assert anonymous(bare) == bare
+
+
+def test_further_pictures_inside_a_jpeg_go() -> None:
+    bare = anonymous(with_segment(encoded(JPEG), 0xE2, b"MPF\0ann"))
+    assert PRIVATE not in bare.data
+
+
+def test_a_progressive_jpeg_keeps_all_its_scans() -> None:
+    image = encoded(JPEG, progressive=True)
+    assert anonymous(with_tail(image)).data == image.data
+
+
+def test_a_damaged_picture_is_an_error_or_stays_as_it_is() -> None:
+    with pytest.raises(BadImage):
+        anonymous(ImageData(data=picture().data[:20], media_type=PNG))
+    cut = encoded(JPEG).data[:-20]
+    assert anonymous(ImageData(data=cut, media_type=JPEG)).data == cut
+    strange = encoded(JPEG).data[:2] + b"\0" + encoded(JPEG).data[2:]
+    assert with_exif(ImageData(data=strange, media_type=JPEG), b"").data == strange
+
+
+@pytest.mark.parametrize("media_type", [JPEG, WEBP])
+def test_a_turned_picture_keeps_its_size_when_its_exif_changes(media_type: str) -> None:
+    turned = with_exif(encoded(media_type), user_comment_exif("fox", orientation=6))
+    again = with_exif(turned, user_comment_exif("fox", orientation=6))
+    assert decode(again).size == (24, 32)

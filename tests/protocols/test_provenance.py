@@ -2,18 +2,21 @@
 
 import base64
 import hashlib
+import io
 import json
+import random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import ExifTags, Image
 
 import sdenv
 from sdenv.core.errors import BadMetadata
-from sdenv.core.image import ImageData
+from sdenv.core.image import ImageData, decode
 from sdenv.core.request import Control, GenerationRequest, Hires, LoRA, ResolvedRequest, parse_request_json
-from sdenv.protocols.containers import MAX_TEXT_BYTES
+from sdenv.protocols.png_text import MAX_TEXT_BYTES
 from sdenv.protocols.provenance import (
     MissingInput,
     PictureFacts,
@@ -24,7 +27,7 @@ from sdenv.protocols.provenance import (
     put_picture,
     without_inputs,
 )
-from tests.support.pictures import done, picture
+from tests.support.pictures import done, encoded, picture
 
 
 def facts(index: int = 0, **changes: object) -> PictureFacts:
@@ -43,8 +46,11 @@ def request_back(made: PictureFacts) -> GenerationRequest:
 
 
 def big_picture(size_bytes: int) -> ImageData:
-    """Not a picture, but as large as one: the text does not look inside."""
-    return ImageData(data=hashlib.shake_128(b"seed").digest(size_bytes), media_type="image/png")
+    """A PNG that cannot be packed any smaller."""
+    noise = Image.frombytes("L", (1024, size_bytes // 1024), random.Random(0).randbytes(size_bytes))
+    buffer = io.BytesIO()
+    noise.save(buffer, "PNG", compress_level=0)
+    return ImageData.from_bytes(buffer.getvalue())
 
 
 EVERYTHING: dict[str, Any] = {
@@ -141,6 +147,23 @@ def test_inputs_are_inside_while_the_text_is_below_its_limit() -> None:
     values = record(made)["request"]
     assert base64.urlsafe_b64decode(values["init_image"]["data"]) == picture().data
     assert missing_inputs(values) == ()
+
+
+def test_what_a_camera_wrote_into_an_input_does_not_go_in() -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "ann"
+    exif[ExifTags.Base.Orientation] = 6
+    photograph = encoded("image/jpeg", exif=exif, comment=b"ann")
+    found = request_back(facts(init_image=photograph)).init_image
+    assert found is not None
+    assert b"ann" not in found.data
+    assert decode(found).size == (24, 32)
+    assert decode(found).tobytes() == decode(photograph).tobytes()
+
+
+def test_of_an_input_that_is_no_picture_only_the_hash_is_kept() -> None:
+    values = record(facts(init_image=ImageData(data=b"ann", media_type="image/png")))["request"]
+    assert [each.field for each in missing_inputs(values)] == ["init_image"]
 
 
 def test_of_the_largest_input_only_the_hash_is_kept_beyond_the_limit() -> None:

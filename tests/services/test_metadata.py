@@ -14,7 +14,7 @@ from sd_parsers import ParserManager
 from sdenv.core.errors import BadImage, BadMetadata, InvalidRequest
 from sdenv.core.image import JPEG, PNG, WEBP, ImageData, decode
 from sdenv.core.request import LoRA
-from sdenv.protocols.containers import MAX_TEXT_BYTES, png_texts, png_with_texts
+from sdenv.protocols.png_text import MAX_TEXT_BYTES, png_texts, png_with_texts
 from sdenv.services.files import PictureFacts
 from sdenv.services.metadata import Recovered, read_metadata, with_metadata
 from tests.support.pictures import done, picture

@@ -11,7 +11,6 @@ from sdenv.services.preferences import (
     VARIABLES,
     ConfigFile,
     Preferences,
-    is_secret,
     parse_size,
     without_secrets,
 )
@@ -179,9 +178,6 @@ def test_secrets_are_never_shown() -> None:
         "backends.gpu.token_file": "/etc/token",
     }
     assert without_secrets("x", {"a": [{"api_key": "hush"}]}) == {"a": [{"api_key": "(hidden)"}]}
-    assert [name for name in ("shared_secret", "PASSWORD", "apikey", "steps") if is_secret(name)] == [
-        "shared_secret", "PASSWORD", "apikey",
-    ]  # fmt: skip
 
 
 def test_every_setting_is_described() -> None:

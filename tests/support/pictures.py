@@ -1,8 +1,11 @@
 """Small pictures and requests for tests of files and their metadata."""
 
+import io
+from typing import Any
+
 from PIL import Image
 
-from sdenv.core.image import ImageData, encode_png
+from sdenv.core.image import ImageData, decode, encode_png
 from sdenv.core.request import ResolvedRequest
 
 
@@ -26,3 +29,10 @@ def done(**changes: object) -> ResolvedRequest:
         "schedule": "Automatic",
     }
     return ResolvedRequest.model_validate(usual | changes)
+
+
+def encoded(media_type: str, mode: str = "RGB", **options: Any) -> ImageData:
+    """The picture in this file type and mode, written by Pillow."""
+    buffer = io.BytesIO()
+    decode(picture()).convert(mode).save(buffer, media_type.partition("/")[2], **options)
+    return ImageData.from_bytes(buffer.getvalue())
