@@ -50,6 +50,8 @@ def test_a_webp_stays_transparent(lossless: bool) -> None:
     for each in (with_exif(image, user_comment_exif("fox")), anonymous(image)):
         assert decode(each).getextrema() == decode(image).getextrema()
         assert decode(each).mode == "RGBA"
+        assert each.data[12:16] == b"VP8X"
+        assert each.data[20] & 0x10, "RFC 9649, 2.7: the alpha flag, which Pillow does not look at"
 
 
 def test_the_comment_has_the_type_that_other_readers_want() -> None:
