@@ -1,5 +1,6 @@
 """The engine before backends that are quick, slow, silent, broken and gone."""
 
+import random
 import threading
 from collections.abc import Callable, Iterator
 
@@ -20,7 +21,7 @@ from sdenv.core.events import (
     Succeeded,
 )
 from sdenv.core.request import GenerationRequest
-from sdenv.services.engine import QUEUE_SIZE, Engine
+from sdenv.services.engine import QUEUE_SIZE, Engine, Job
 from sdenv.testing.fakes import (
     PATIENCE_S,
     BrokenBackend,
@@ -464,6 +465,31 @@ def test_one_job_at_a_time_where_the_backend_says_so() -> None:
         for job in [engine.submit(SMALL) for _ in range(10)]:
             job.result(PATIENCE_S)
     assert most == [1]
+
+
+def test_in_a_storm_of_jobs_and_cancels_every_job_ends_once() -> None:
+    jobs: list[Job] = []
+
+    def storm(seed: int) -> None:
+        dice = random.Random(seed)
+        for number in range(20):
+            job = engine.submit(SMALL.model_copy(update={"seed": number}))
+            jobs.append(job)
+            if dice.random() < 0.5:
+                job.cancel()
+
+    with Engine(FakeBackend(FakeSettings(concurrency=4)), name="fake") as engine:
+        threads = [threading.Thread(target=storm, args=(seed,)) for seed in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        seen = [list(job.events()) for job in jobs]
+    assert len(seen) == 120
+    for each in seen:
+        assert outcomes(each) == [each[-1]]
+        steps = [event.step for event in each if isinstance(event, StepDone)]
+        assert steps == sorted(set(steps))
 
 
 # Probing and closing
