@@ -190,7 +190,7 @@ def settings_page() -> str:
         variables.setdefault(name, []).append(f"`{variable}`")
     rows = []
     for name, each in Preferences.model_fields.items():
-        default = "unset" if each.default in (None, ()) else f"`{each.default}`"
+        default = "unset" if each.default_factory or each.default in (None, ()) else f"`{each.default}`"
         rows.append((f"`{name}`", ", ".join(variables.get(name, [])), default, each.description or ""))
     return (
         "# Settings\n\n`sdenv config show` tells each value and where it comes from: a flag wins over a variable, a variable over "
