@@ -1,5 +1,6 @@
 """What `sdenv generate` does: one request after another, each picture saved as soon as it is ready."""
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
@@ -68,7 +69,8 @@ def generate(flags: GenerateFlags) -> None:
                 return
             writer = PictureWriter(output, force=flags.force, strip_metadata=flags.strip_metadata)
             writer.check([each.kept for each in wanted])
-            run = _Run(flags, engine, writer, viewer, interrupts, len(wanted))
+            pictures = sum(each.kept.count for each in wanted)
+            run = _Run(flags, engine, writer, viewer, interrupts, len(wanted), pictures)
             run.all(wanted)
 
 
@@ -101,6 +103,7 @@ class _Run:
     viewer: Viewer
     interrupts: Interrupts
     of: int
+    wanted_pictures: int
     saved: list[Path] = field(default_factory=list)
     pictures: int = 0
     first_number: int = 0
@@ -112,7 +115,7 @@ class _Run:
             try:
                 self._one(each, number)
             except Cancelled as error:
-                raise self.interrupts.error(self._kept_text(sum(w.request.count for w in wanted))) from error
+                raise self.interrupts.error(self._kept_text()) from error
             except (DiskFull, NotWritable):  # the next picture would end like this as well
                 raise
             except SdenvError as error:
@@ -120,10 +123,7 @@ class _Run:
                 if self.of == 1:
                     raise
                 error = type(error)(f"Request {number} of {self.of}: {error.what}", error.why, error.hint)
-                show_error(
-                    error,
-                    ErrorStyle(self.flags.json_lines or self.flags.progress == "json", self.flags.debug),
-                )
+                show_error(error, self._error_style)
             finally:
                 self.viewer.renderer.end()
                 self.first_number += each.kept.count
@@ -140,7 +140,14 @@ class _Run:
             renderer.stopping()
             job.cancel()
 
-        with self.interrupts.cancelling(cancel):
+        def leave() -> None:
+            if job.snapshot().phase in ("", "loading") and not self.pictures:
+                renderer.end()
+                error = self.interrupts.error(self._kept_text())
+                show_error(error, self._error_style)
+                os._exit(error.exit_code)
+
+        with self.interrupts.cancelling(cancel, leave):
             try:
                 self._watch(job, wanted)
             except BaseException:
@@ -208,10 +215,15 @@ class _Run:
             else:
                 print_path(path)
 
-    def _kept_text(self, wanted: int) -> str:
+    @property
+    def _error_style(self) -> ErrorStyle:
+        return ErrorStyle(self.flags.json_lines or self.flags.progress == "json", self.flags.debug)
+
+    def _kept_text(self) -> str:
         if not self.pictures:
             return "Nothing was saved."
-        return f"{self.pictures} of {wanted} pictures {'was' if self.pictures == 1 else 'were'} saved."
+        verb = "was" if self.pictures == 1 else "were"
+        return f"{self.pictures} of {self.wanted_pictures} pictures {verb} saved."
 
     def _partly_failed(self) -> SdenvError:
         """What a command of several requests ends with when some failed."""

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -11,6 +12,10 @@ from typing import Final, Self, final
 from sdenv.cli.errors import Terminated
 from sdenv.cli.live import SHOW_CURSOR
 from sdenv.core.errors import Cancelled
+
+GRACE_S: Final = 1.0
+"""How long work that has only begun to load may take to notice a cancel: importing torch takes seconds, in
+which nothing can stop it, and nothing would be lost."""
 
 _SIGNALS: Final = tuple(
     number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None
@@ -27,6 +32,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.signal_number: int | None = None
         self._cancel: Callable[[], None] | None = None
+        self._leave: Callable[[], None] | None = None
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
@@ -50,17 +56,31 @@ class Interrupts:
         if self._cancel is None:
             raise KeyboardInterrupt
         self._cancel()
+        waiting = threading.Timer(GRACE_S, self._leave_if_waiting)
+        waiting.daemon = True
+        waiting.start()
+
+    def _leave_if_waiting(self) -> None:
+        if self._leave is not None:
+            self._leave()
 
     @contextmanager
-    def cancelling(self, cancel: Callable[[], None]) -> Iterator[None]:
-        """While the context is open, the first signal calls `cancel` instead of raising KeyboardInterrupt."""
-        self._cancel = cancel
+    def cancelling(
+        self, cancel: Callable[[], None], leave: Callable[[], None] | None = None
+    ) -> Iterator[None]:
+        """While the context is open, the first signal calls `cancel` instead of raising KeyboardInterrupt.
+
+        Args:
+            cancel: Called in the signal handler.
+            leave: Called GRACE_S later by another thread, if the context is still open; may end the process.
+        """
+        self._cancel, self._leave = cancel, leave
         try:
             if self.signal_number is not None:
                 cancel()
             yield
         finally:
-            self._cancel = None
+            self._cancel = self._leave = None
 
     def error(self, what: str) -> Cancelled:
         """The error with which the command ends after a signal.

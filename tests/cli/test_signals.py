@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from sdenv.cli.signals import GRACE_S
+
 SLOW = ("-b", "fake", "-O", "step_seconds=30")
 STUBBORN = """
 import sys, time
@@ -31,7 +33,7 @@ class Stubborn(FakeBackend.__mro__[1]):
     def probe(self): return self.inner.probe()
     def close(self): pass
     def generate(self, request, context):
-        context.emit(PhaseStarted("stubborn"))
+        context.emit(PhaseStarted(request.prompt))
         time.sleep(60)
 
 module = types.ModuleType("stubborn_module"); module.Stubborn = Stubborn
@@ -156,14 +158,22 @@ def test_other_signals_cancel_as_well_and_are_named(here: Path, number: signal.S
 
 
 def test_a_second_ctrl_c_ends_a_backend_that_does_not_listen(here: Path) -> None:
-    with started("generate", "a cat", "-b", "stubborn", program=STUBBORN) as process:
-        wait_for(process, "stubborn")
+    with started("generate", "denoising", "-b", "stubborn", program=STUBBORN) as process:
+        wait_for(process, "denoising")
         process.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(timeout=0.5)
+            process.wait(timeout=GRACE_S + 0.3)
         process.send_signal(signal.SIGINT)
         process.wait(timeout=5)
     assert process.returncode == 130
+
+
+def test_what_is_still_loading_is_left_alone_after_a_moment(here: Path) -> None:
+    with started("generate", "loading", "-b", "stubborn", program=STUBBORN) as process:
+        wait_for(process, "loading")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=GRACE_S + 5)
+    assert (process.returncode, err) == (130, "cancelled: Nothing was saved.\n")
 
 
 def test_a_cancel_in_json_is_one_object(here: Path) -> None:
