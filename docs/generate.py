@@ -65,7 +65,8 @@ def errors_page() -> str:
         "# Errors\n\nEvery error says what happened, why, and what to type next. Scripts match on the code; the exit "
         "code of a command follows from the kind. *Repeats* says whether the very same request would fail again.\n\n"
         + table(("code", "kind", "exit code", "repeats", "meaning"), [rows[code] for code in sorted(rows)])
-        + "\nExit code 0 is success. With `--debug` an `internal-error` shows its traceback.\n"
+        + "\nExit code 0 is success. A command that a signal other than Ctrl-C ends exits with 128 + its number (143 for "
+        "SIGTERM), one whose reader goes away (`| head`) with 141. With `--debug` an error shows where it comes from.\n"
     )
 
 
