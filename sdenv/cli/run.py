@@ -64,11 +64,11 @@ def generate(flags: GenerateFlags) -> None:
                 replace(each, request=_sized(request, settings, engine.status()))
                 for each, request in zip(wanted, requests, strict=True)
             ]
+            writer = PictureWriter(output, force=flags.force, strip_metadata=flags.strip_metadata)
+            writer.check([each.kept for each in wanted])
             if flags.dry_run:
                 dry_run(wanted, engine, allow_degraded=flags.allow_degraded, as_json=flags.json_lines)
                 return
-            writer = PictureWriter(output, force=flags.force, strip_metadata=flags.strip_metadata)
-            writer.check([each.kept for each in wanted])
             pictures = sum(each.kept.count for each in wanted)
             run = _Run(flags, engine, writer, viewer, interrupts, len(wanted), pictures)
             run.all(wanted)
