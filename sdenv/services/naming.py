@@ -49,6 +49,8 @@ def check_template(template: str) -> frozenset[str]:
         InvalidRequest: A field that there is not (the nearest is named), or a format it cannot have.
     """
     used = set()
+    if "\0" in template:
+        raise _bad_template(template, "It holds a zero byte.")
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:

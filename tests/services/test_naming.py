@@ -69,7 +69,7 @@ def test_an_unknown_field_is_refused_with_the_nearest(template: str, nearest: st
 @pytest.mark.parametrize(
     "template",
     ["{prompt.__class__}.png", "{prompt[0]}.png", "{seed!r}.png", "{seed:9999999999}.png", "{prompt:>99}.png",
-     "{seed:{width}}.png", "{seed", "}"],
+     "{seed:{width}}.png", "{seed", "}", "a\0.png"],
 )  # fmt: skip
 def test_a_template_can_do_nothing_but_name_its_fields(template: str) -> None:
     with pytest.raises(InvalidRequest):
