@@ -61,11 +61,13 @@ class LocalSettings(BackendSettings):
         device: `cuda`, `mps`, `cpu`, or `auto` = the best there is.
         precision: `float32`, `float16`, `bfloat16`, or `auto` = what is fast on the device without spoiling
             pictures.
+        noise_device: Where noise is drawn: `cpu`, where a seed means the same everywhere, or the `device`.
     """
 
     models: dict[str, str] = Field(default_factory=dict)
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    noise_device: Literal["cpu", "device"] = "cpu"
 
 
 @final
@@ -139,7 +141,8 @@ class LocalBackend(Backend):
         from sdenv.backends.local.painter import Painter
 
         if self._painter is None:
-            self._painter = Painter(self._settings.device, self._settings.precision)
+            settings = self._settings
+            self._painter = Painter(settings.device, settings.precision, settings.noise_device == "device")
         return self._painter.paint(plan, relay)
 
     def _release(self) -> None:

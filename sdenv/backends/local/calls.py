@@ -22,13 +22,13 @@ def make_scheduler(plan: Plan) -> Any:
     return getattr(diffusers, str(name)).from_config(config, **scheduler_options(plan.sampler, plan.schedule))
 
 
-def noise_of(plan: Plan, indexes: range) -> list[torch.Generator]:
-    """One generator a picture, always on the CPU: a seed means the same noise on every device.
+def noise_of(plan: Plan, indexes: range, device: str = "cpu") -> list[torch.Generator]:
+    """One generator a picture; those of the CPU make a seed mean the same noise on every device.
 
     torch rounds its CPU noise from float32, so the noise of a lower precision is that of a higher one,
     rounded.
     """
-    return [torch.Generator("cpu").manual_seed(plan.resolved.seed_of(index)) for index in indexes]
+    return [torch.Generator(device).manual_seed(plan.resolved.seed_of(index)) for index in indexes]
 
 
 def pipeline_strength(steps: int, strength: float, steps_to_run: int) -> float:
@@ -42,7 +42,7 @@ def pipeline_strength(steps: int, strength: float, steps_to_run: int) -> float:
     return min(1.0, (steps_to_run + 0.5) / steps)
 
 
-def call_arguments(plan: Plan, indexes: range) -> dict[str, Any]:
+def call_arguments(plan: Plan, indexes: range, noise_device: str = "cpu") -> dict[str, Any]:
     """The keyword arguments of the pipeline's call, as anyone would write them.
 
     An empty negative prompt is left out, because Stable Diffusion XL was trained with zeros in its place.
@@ -55,7 +55,7 @@ def call_arguments(plan: Plan, indexes: range) -> dict[str, Any]:
         "prompt": [resolved.prompt] * count,
         "num_inference_steps": resolved.steps,
         "guidance_scale": resolved.guidance_scale,
-        "generator": noise_of(plan, indexes),
+        "generator": noise_of(plan, indexes, noise_device),
     }
     if resolved.negative_prompt:
         arguments["negative_prompt"] = [resolved.negative_prompt] * count

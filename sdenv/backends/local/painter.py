@@ -66,10 +66,12 @@ class Painter:
     Args:
         device: Which device, or `auto`.
         precision: Which precision, or `auto`.
+        noise_on_device: Whether noise is drawn on the device instead of the CPU.
     """
 
-    def __init__(self, device: DeviceName, precision: Precision) -> None:
+    def __init__(self, device: DeviceName, precision: Precision, noise_on_device: bool = False) -> None:
         self._choice = choose(device, precision)
+        self._noise_device = self._choice.device if noise_on_device else "cpu"
         self._warm: _Warm | None = None
 
     def is_warm(self, plan: Plan) -> bool:
@@ -81,16 +83,15 @@ class Painter:
         check_task(plan.folder, plan.resolved.task)
         warm = self._loaded(plan)
         relay.check()
-        made_with = _made_with(self._choice)
+        made_with = _made_with(self._choice, self._noise_device)
         relay.put(RequestResolved(plan.resolved, warm.model_hash, made_with))
         started = time.monotonic()
         count, batch = plan.resolved.count, plan.resolved.batch_size
         try:
             for first in range(0, count, batch):
                 relay.check()
-                _Batch(
-                    self._for_task(warm, plan), plan, range(first, min(first + batch, count)), relay
-                ).paint()
+                together = range(first, min(first + batch, count))
+                _Batch(self._for_task(warm, plan), plan, together, self._noise_device, relay).paint()
         except OutOfMemory:
             free_caches()
             raise
@@ -125,10 +126,11 @@ def free_caches() -> None:
         torch.mps.empty_cache()
 
 
-def _made_with(choice: Choice) -> dict[str, str]:
+def _made_with(choice: Choice, noise_device: str) -> dict[str, str]:
     return {
         "device": choice.device,
         "precision": choice.precision,
+        "noise": noise_device,
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
     }
@@ -142,13 +144,15 @@ class _Batch:
         pipeline: The pipeline for the task.
         plan: What to make.
         indexes: Which pictures of the request.
+        noise_device: Where noise is drawn.
         relay: Where to report.
     """
 
-    def __init__(self, pipeline: Any, plan: Plan, indexes: range, relay: Relay) -> None:
+    def __init__(self, pipeline: Any, plan: Plan, indexes: range, noise_device: str, relay: Relay) -> None:
         self._pipeline = pipeline
         self._plan = plan
         self._indexes = indexes
+        self._noise_device = noise_device
         self._relay = relay
         self._total = plan.resolved.steps_to_run
         self._done = 0
@@ -180,7 +184,7 @@ class _Batch:
 
     def _arguments(self) -> dict[str, Any]:
         resolved = self._plan.resolved
-        arguments = call_arguments(self._plan, self._indexes)
+        arguments = call_arguments(self._plan, self._indexes, self._noise_device)
         embeddings = long_prompt_arguments(
             self._pipeline,
             self._plan.folder.pipeline,
