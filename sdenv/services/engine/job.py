@@ -143,7 +143,7 @@ class Job:
         return self._log.outcome.result
 
     def cancel(self) -> None:
-        """Asks the job to stop; returns at once. Unless it has ended before, it ends as `Cancelled`.
+        """Asks the job to stop; returns at once. Unless it ends in this very moment, it ends as `Cancelled`.
 
         A job that waits in the queue ends now, one that runs as soon as its backend can
         (`Capabilities.cancel`). May be called many times.
@@ -158,31 +158,30 @@ class Job:
         context = _Context(self, self._preview_every, self._fit_to)
         outcome: Outcome
         try:
-            result = backend.generate(self.request, context)
-            self._cancellation.check()
-            outcome = Succeeded(_fitted(result, self._fit_to))
+            outcome = Succeeded(_fitted(backend.generate(self.request, context), self._fit_to))
         except SdenvError as error:
             outcome = Failed(error)
         except BaseException as error:  # noqa: BLE001 - whatever a backend does, even sys.exit, costs one job only
             outcome = Failed(_as_bug(error, name))
         if isinstance(outcome, Failed):
-            outcome = Failed(self._blamed(outcome.error))
-        self._log.end(outcome)
-
-    def _blamed(self, error: SdenvError) -> SdenvError:
-        """What breaks after a cancel (a read from the socket that it closed) broke because of it."""
-        _forget_locals(error)
-        if not self._cancellation.asked or isinstance(error, Cancelled):
-            return error
-        cancelled = Cancelled()
-        cancelled.__cause__ = error
-        return cancelled
+            _forget_locals(outcome.error)
+        # No lock is held here: a signal handler that cancels may have stopped a thread that holds the log's.
+        self._log.end(_cancelled(outcome) if self._cancellation.asked else outcome)
 
 
 def _fitted(result: GenerationResult, size: tuple[int, int] | None) -> GenerationResult:
     if size is None:
         return result
     return result.model_copy(update={"images": tuple(resampled(image, *size) for image in result.images)})
+
+
+def _cancelled(outcome: Outcome) -> Failed:
+    """What ends after a cancel ends as cancelled: a read breaks because the cancel closed its socket."""
+    if isinstance(outcome, Failed) and isinstance(outcome.error, Cancelled):
+        return outcome
+    error = Cancelled()
+    error.__cause__ = outcome.error if isinstance(outcome, Failed) else None
+    return Failed(error)
 
 
 def _as_bug(error: BaseException, name: str) -> InternalError:
