@@ -200,6 +200,38 @@ def settings_page() -> str:
     )
 
 
+def pictures_page() -> str:
+    """What sdenv writes into pictures, shown on an example, and whose texts it reads."""
+    import json
+
+    from sdenv.core.request import ResolvedRequest
+    from sdenv.protocols.foreign_metadata import READERS
+    from sdenv.protocols.parameters import encode_parameters, parameters_of
+    from sdenv.protocols.provenance import PictureFacts, encode_provenance
+
+    done = ResolvedRequest(
+        prompt="a fox, flat", negative_prompt="blurry", model="emoji", width=256, height=256, steps=20,
+        guidance_scale=4.0, seed=8, sampler="DPM++ 2M", schedule="Automatic", count=2, batch_size=2,
+    )  # fmt: skip
+    facts = PictureFacts(done, 1, "local", "6ce0161689", {"device": "cpu", "precision": "bfloat16"})
+    plain = encode_parameters(parameters_of(done, seed=9, model_hash="6ce0161689", version="sdenv 0.1.0"))
+    own = json.loads(encode_provenance(facts)) | {"version": "0.1.0"}
+    others = [(f"`{name}`", first_paragraph(reader.__doc__)) for name, reader in READERS]
+    return (
+        "# What a picture says\n\nThe second picture of a batch of two, as an example. A PNG has two texts (tEXt, or iTXt "
+        "where Latin-1 is not enough); a JPEG or WebP has the first as EXIF UserComment.\n\n"
+        f"`parameters`, in the form of AUTOMATIC1111:\n\n```text\n{plain}\n```\n\n"
+        f"`sdenv` (here with line breaks):\n\n```json\n{json.dumps(own, indent=2)}\n```\n\n"
+        "`request` asks for the batch that the picture was made in, `index` says which of its pictures it is, `seed` is "
+        "its own seed. Input pictures are inside as base64, without what cameras write beside the pixels, while the text "
+        'stays below 1 MiB; of a larger one only `{"sha256": ...}` is kept. `schema` rises when the meaning of a field '
+        "changes; a picture with a higher one than this version knows is refused.\n\n"
+        "## Read\n\nIn this order: `sdenv`, `parameters`, then those of other programs, then EXIF UserComment. Texts above "
+        "1 MiB, 16 MiB together, and chunks with a wrong checksum are skipped.\n\n"
+        + table(("source", "what it is"), others)
+    )
+
+
 def cli_page() -> str:
     """The help page of every command, as the terminal shows it."""
     import os
@@ -243,6 +275,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "backends.md": backends_page,
     "samplers.md": samplers_page,
     "settings.md": settings_page,
+    "pictures.md": pictures_page,
     "cli.md": cli_page,
 }
 
