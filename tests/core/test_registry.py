@@ -116,6 +116,33 @@ def test_a_missing_module_of_sdenv_itself_is_no_missing_extra() -> None:
         Registry("backend", "tests.none", rows).load("far")
 
 
+def output_with(site: Path, script: str) -> str:
+    """What a fresh interpreter prints that finds the packages of a folder."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_backends_front_ends_and_recipes_of_other_packages_are_found(tmp_path: Path) -> None:
+    groups = {
+        f"sdenv.{kind}": {f"my-{kind}": "mine_module:Mine"} for kind in ("backends", "servers", "recipes")
+    }
+    install(tmp_path, "sdenv-mine", groups, {})
+    script = """
+        from sdenv.backends import BACKENDS
+        from sdenv.servers import SERVERS
+        from sdenv.training import RECIPES
+        print("my-backends" in BACKENDS, "my-servers" in SERVERS, "my-recipes" in RECIPES)
+    """
+    assert output_with(tmp_path, script) == "True True True\n"
+
+
 def test_a_plug_in_makes_a_picture_end_to_end(tmp_path: Path) -> None:
     source = "from sdenv.backends.fake import FakeBackend as MyBackend\n"
     install(tmp_path, "sdenv-mine", {GROUP: MINE}, {"mine_module.py": source})
@@ -130,11 +157,4 @@ def test_a_plug_in_makes_a_picture_end_to_end(tmp_path: Path) -> None:
             result = engine.submit(GenerationRequest(prompt="a cat", width=64, height=64)).result()
         print(result.images[0].media_type)
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
-    )
-    assert (done.stdout, done.stderr) == ("image/png\n", "")
+    assert output_with(tmp_path, script) == "image/png\n"
