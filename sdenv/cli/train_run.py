@@ -14,11 +14,11 @@ from sdenv.services.training import (
     ConfigKey,
     TrainingContext,
     config_keys,
+    list_recipes,
     read_config,
     shipped_configs,
     train,
 )
-from sdenv.training import RECIPES
 
 
 def run(flags: TrainFlags) -> None:
@@ -33,7 +33,11 @@ def run(flags: TrainFlags) -> None:
         _list(flags)
         return
     if flags.recipe is None:
-        raise UsageError("Which recipe?", why=f"There are: {', '.join(RECIPES)}.", hint="sdenv train --list")
+        raise UsageError(
+            "Which recipe?",
+            why=f"There are: {', '.join(name for name, _ in list_recipes())}.",
+            hint="sdenv train --list",
+        )
     values = read_config(flags.config, flags.changes or [])
     if flags.output is not None:
         values["output"] = flags.output
@@ -82,7 +86,7 @@ def _list(flags: TrainFlags) -> None:
     if flags.recipe is not None:
         _list_keys(config_keys(flags.recipe), as_json=flags.json_lines)
         return
-    rows = [(name, RECIPES.entry(name).summary) for name in RECIPES]
+    rows = list_recipes()
     if flags.json_lines:
         for name, summary in rows:
             print_json({"type": "recipe", "name": name, "summary": summary})

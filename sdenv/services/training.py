@@ -93,6 +93,11 @@ def train(recipe: str, values: Mapping[str, Any], where: str, context: TrainingC
     return recipe_type().run(config, context)
 
 
+def list_recipes() -> list[tuple[str, str]]:
+    """Names and summaries of all recipes; imports none of them."""
+    return [(name, RECIPES.entry(name).summary) for name in RECIPES]
+
+
 def config_keys(recipe: str) -> list[ConfigKey]:
     """The keys of a recipe's configuration, in its order.
 
