@@ -208,7 +208,7 @@ def _again(flags: GenerateFlags, said: dict[str, Any], stdin: StdinOnce) -> Want
     fields = {name: getattr(request, name) for name in type(request).model_fields}
     keeps_batch = not said.keys() & {"count", "seed"} and request.count > 1
     if not keeps_batch:
-        fields["count"] = 1
+        fields.update(count=1, seed=found.seed)  # the picture's own, not that of the first one of its batch
     return Wanted(
         _request({**fields, **changes}),
         only_index=found.index if keeps_batch else None,
