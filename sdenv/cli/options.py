@@ -1,6 +1,7 @@
 """Flags: rows that become a command, and the names that a shell completes. Imports typer only."""
 
 import inspect
+import os
 from collections.abc import Callable
 from typing import Annotated, Any, Final, TypeVar, get_type_hints
 
@@ -101,7 +102,11 @@ def config_names(incomplete: str) -> list[str]:
 
 
 def _starting(names: list[str], incomplete: str) -> list[str]:
-    return [name for name in names if name.startswith(incomplete)]
+    """Those that begin so; bash puts them on the command line as they are, so spaces are escaped for it."""
+    found = [name for name in names if name.startswith(incomplete)]
+    if os.environ.get("_SDENV_COMPLETE") == "complete_bash":
+        return [name.replace(" ", "\\ ") for name in found]
+    return found
 
 
 _FORMS: Final = one_of("auto", "bar", "plain", "json", "off")

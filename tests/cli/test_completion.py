@@ -47,6 +47,11 @@ def test_samplers_are_offered() -> None:
     assert "Heun" in offered("sdenv generate --sampler He")
 
 
+def test_a_name_with_a_space_arrives_as_one_word_in_bash() -> None:
+    assert "DPM++\\ 2M" in offered("sdenv generate --sampler DPM", "bash")
+    assert any("DPM++ 2M" in line for line in offered("sdenv generate --sampler DPM", "fish"))
+
+
 def test_words_of_a_flag_are_offered() -> None:
     assert offered("sdenv generate --progress p") == ["plain"]
 
