@@ -9,12 +9,12 @@
     |-- UnsupportedError            unsupported     3   request-unsupported
     |   `-- UnsafeWeights  DoesNotFit
     |-- UnavailableError            unavailable     4
-    |   `-- ConnectionRefused  ExtraMissing
+    |   `-- ExtraMissing
     |-- Busy                        busy            5
     |-- FailedError                 failed          6
-    |   `-- OutOfMemory  DiskFull  PartlyFailed  PeerBrokeProtocol
+    |   `-- OutOfMemory  DiskFull  PartlyFailed
     |-- NoStepInTime                timeout         7
-    |-- Denied                      denied          8
+    |   (none yet)                  denied          8
     `-- Cancelled                   cancelled     130
 
 `kind` decides the exit code and the status of every protocol; `code` is the stable word that scripts match
@@ -209,12 +209,6 @@ class UnavailableError(SdenvError):
     repeats = False
 
 
-class ConnectionRefused(UnavailableError):
-    """Nothing answers at the address of the backend."""
-
-    code = "connection-refused"
-
-
 class ExtraMissing(UnavailableError):
     """An optional part of sdenv is not installed; the hint is the pip command."""
 
@@ -256,25 +250,12 @@ class PartlyFailed(FailedError):
     code = "partly-failed"
 
 
-class PeerBrokeProtocol(FailedError):
-    """A server or client sent bytes that its protocol does not allow."""
-
-    code = "peer-broke-protocol"
-
-
 class NoStepInTime(SdenvError):
-    """The backend showed no progress for longer than the time allowed."""
+    """A job has not ended, or shown no progress, within the time allowed; it may still go on."""
 
     code = "no-step-in-time"
     kind = Kind.TIMEOUT
     repeats = False
-
-
-class Denied(SdenvError):
-    """The token or shared secret is missing or wrong."""
-
-    code = "denied"
-    kind = Kind.DENIED
 
 
 class Cancelled(SdenvError):

@@ -103,6 +103,11 @@ def test_every_error_is_raised_somewhere(error_type: type[SdenvError]) -> None:
     assert [path.name for path in modules if error_type.__name__ in built_in(path)]
 
 
+def test_every_error_is_documented_and_nothing_else() -> None:
+    page = (PACKAGE.parent / "docs/reference/errors.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([a-z-]+)` ", page, re.MULTILINE)) == {each.code for each in ALL}
+
+
 def test_the_text_is_what_happened_why_and_what_to_type() -> None:
     error = UsageError("There is no model 'x'.", why="Known: emoji.", hint="sdenv models list")
     assert str(error) == "There is no model 'x'. Known: emoji. sdenv models list"
