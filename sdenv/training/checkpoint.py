@@ -1,16 +1,21 @@
 """Checkpoints that are whole or not there, and a moving average of weights."""
 
+import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from sdenv.core.errors import BadTrainingData
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 CHECKPOINT_NAME: Final = "checkpoint.pt"
 
@@ -65,6 +70,12 @@ def swap_folder(new: Path, target: Path) -> None:
         target.replace(old)
     new.replace(target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def fingerprint_of(config: "DataclassInstance", free: frozenset[str]) -> str:
+    """What two configurations must share for a run to go on: all keys but the free ones."""
+    fixed = {key: value for key, value in asdict(config).items() if key not in free}
+    return hashlib.sha256(repr(fixed).encode()).hexdigest()
 
 
 def check_same_run(state: Mapping[str, Any], fingerprint: str, folder: Path) -> None:

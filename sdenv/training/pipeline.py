@@ -36,6 +36,7 @@ def new_scheduler() -> DDIMScheduler:
         beta_schedule="linear",
         prediction_type="v_prediction",
         timestep_spacing="trailing",
+        steps_offset=1,  # unused by trailing; StableDiffusionPipeline warns of any other value
         clip_sample=False,  # latents go beyond -1..1; samplers that clip read this from here
     )
 

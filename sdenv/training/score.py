@@ -95,7 +95,7 @@ def _load(folder: Path) -> Any:
     """The pipeline, in float32, because half precision is slow on CPUs, with its defaults beside it."""
     from diffusers import DiffusionPipeline
 
-    pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.sdenv_defaults = json.loads((folder / "sdenv.json").read_text("utf-8"))
     return pipeline

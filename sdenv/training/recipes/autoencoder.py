@@ -7,11 +7,11 @@ mean 0 and standard deviation 1 in every channel, so that the diffusion model ne
 Shapes: b batch, c picture channels, h w pixels, z latent channels, y x latent rows and columns.
 """
 
-import hashlib
 import math
 import random
 import time
-from dataclasses import asdict, dataclass
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -29,6 +29,7 @@ from sdenv.core.recipe import Recipe, TrainingResult
 from sdenv.training.checkpoint import (
     MovingAverage,
     check_same_run,
+    fingerprint_of,
     load_checkpoint,
     save_checkpoint,
     swap_folder,
@@ -58,7 +59,7 @@ class AutoencoderConfig:
         encoder_width, decoder_width: Channels at every level of that side.
         encoder_blocks: Residual blocks per level, picture first; the length sets the factor, 2^(length - 1).
         decoder_blocks: The same from the latent to the picture.
-        steps: Optimizer steps.
+        steps: Optimizer steps; may be changed when a run is taken up again, the learning rate then follows.
         batch_size: Whole pictures a step; a step on crops takes as many pixels.
         crop_px: Side of the crops in the first part of the run.
         crop_share: Which share of the steps sees crops.
@@ -99,6 +100,10 @@ class AutoencoderConfig:
     seed: int = 0
 
 
+FREE_TO_CHANGE = frozenset({"data", "output", "steps", "checkpoint_every"})
+"""Keys that a resumed run may set anew; all others must be those of the checkpoint."""
+
+
 @final
 class AutoencoderRecipe(Recipe):
     """See the module."""
@@ -107,7 +112,7 @@ class AutoencoderRecipe(Recipe):
 
     def run(self, config: AutoencoderConfig, context: JobContext) -> TrainingResult:
         """Trains until done; a second call on the same output folder goes on from the checkpoint."""
-        fingerprint = hashlib.sha256(repr(asdict(config)).encode()).hexdigest()
+        fingerprint = fingerprint_of(config, FREE_TO_CHANGE)
         context.emit(PhaseStarted("loading"))
         samples = training_samples(config.data, read_split())
         pictures = load_pictures(samples[: config.limit or None])
@@ -142,20 +147,16 @@ class AutoencoderRecipe(Recipe):
                     "average": average.state(),
                 },
             )
+            _save_average(model, average, config.output)
 
         context.emit(PhaseStarted("training"))
         values: dict[str, float] = {}
         started = time.monotonic()
-        with Workers(config.workers) as workers:
+        with Workers(partial(_loss, config, pictures, model), trained, config.workers) as workers:
             for step in range(first, config.steps):
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * _rate(step, config.warmup_steps, config.steps)
-                target = to_minus_one_to_one(_batch(pictures, step, config)).contiguous(
-                    memory_format=torch.channels_last
-                )
-                noise = _noise(target.shape, step, config)
-                loss_of = partial(_loss, model, target, noise, config)
-                means = workers.backward(loss_of, len(target), trained)
+                means = workers.backward(step)
                 torch.nn.utils.clip_grad_norm_(trained, 1.0)
                 optimizer.step()
                 average.update()
@@ -175,15 +176,13 @@ class AutoencoderRecipe(Recipe):
                 if done % config.checkpoint_every == 0 or done == config.steps:
                     save(done)
 
-        average.copy_to_modules()
-        _save(model, config.output)
         return TrainingResult(config.output / "vae", config.steps, values)
 
 
 def _new_model(config: AutoencoderConfig) -> AutoencoderTiny:
     """The network with fresh weights, or with those of `init_from`."""
     if config.init_from is not None:
-        return AutoencoderTiny.from_pretrained(config.init_from, torch_dtype=torch.float32)
+        return AutoencoderTiny.from_pretrained(config.init_from, dtype=torch.float32)
     torch.manual_seed(config.seed)
     return AutoencoderTiny(
         latent_channels=config.latent_channels,
@@ -226,24 +225,28 @@ def _noise(picture_shape: torch.Size, step: int, config: AutoencoderConfig) -> F
 
 
 def _loss(
-    model: AutoencoderTiny,
-    target: Float[Tensor, "b c h w"],
-    noise: Float[Tensor, "b z y x"],
     config: AutoencoderConfig,
-    share: slice,
+    pictures: UInt8[Tensor, "n c h w"],
+    model: AutoencoderTiny,
+    step: int,
+    share: int,
+    shares: int,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a share of the batch, and its parts.
+    """The loss of a share of the batch of a step, and its parts.
 
     The noise is relative to the spread of the latents: from a fixed amount they escape by growing, or drown.
     """
-    target = target[share]
+    batch = _batch(pictures, step, config)
+    mine = slice(share * len(batch) // shares, (share + 1) * len(batch) // shares)
+    target = to_minus_one_to_one(batch[mine]).contiguous(memory_format=torch.channels_last)
+    noise = _noise(batch.shape, step, config)[mine]
     with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
         latents = model.encode(target).latents
     latents = latents.float()
     mean = latents.mean(dim=(0, 2, 3))
     spread = latents.var(dim=(0, 2, 3)).add(1e-6).sqrt()
     pull = (mean.square() + spread.log().square()).mean()
-    noisy = latents + noise[share] * spread.detach().view(1, -1, 1, 1)
+    noisy = latents + noise * spread.detach().view(1, -1, 1, 1)
     with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
         remade = model.decode(noisy).sample
     difference = remade.float() - target
@@ -270,8 +273,11 @@ def _rate(step: int, warmup_steps: int, steps: int) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _save(model: AutoencoderTiny, output: Path) -> None:
-    """Writes the averaged weights in half precision as a diffusers folder."""
+def _save_average(model: AutoencoderTiny, average: MovingAverage, output: Path) -> None:
+    """Writes the averaged weights in half precision as a diffusers folder; those in training stay."""
+    before = average.copy_to_modules()
+    averaged = deepcopy(model).half()
+    average.restore(before)
     temporary = output / ".vae.tmp"
-    model.half().save_pretrained(temporary)
+    averaged.save_pretrained(temporary)
     swap_folder(temporary, output / "vae")

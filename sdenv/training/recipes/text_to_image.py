@@ -7,9 +7,8 @@ moving average of the weights, which is what gets saved.
 Shapes: b batch, n pictures, z latent channels, y x latent rows and columns, t tokens, d token size.
 """
 
-import hashlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -26,7 +25,13 @@ from sdenv.core.backend import JobContext
 from sdenv.core.errors import Cancelled
 from sdenv.core.events import Measured, Notice, PhaseStarted, StepDone
 from sdenv.core.recipe import Recipe, TrainingResult
-from sdenv.training.checkpoint import MovingAverage, check_same_run, load_checkpoint, save_checkpoint
+from sdenv.training.checkpoint import (
+    MovingAverage,
+    check_same_run,
+    fingerprint_of,
+    load_checkpoint,
+    save_checkpoint,
+)
 from sdenv.training.data import (
     Sample,
     batch_rows,
@@ -111,14 +116,14 @@ class TextToImageRecipe(Recipe):
 
     def run(self, config: TextToImageConfig, context: JobContext) -> TrainingResult:
         """Trains until done; a second call on the same output folder goes on from the checkpoint."""
-        fixed = {key: value for key, value in asdict(config).items() if key not in FREE_TO_CHANGE}
-        fingerprint = hashlib.sha256(repr(fixed).encode()).hexdigest()
+        fingerprint = fingerprint_of(config, FREE_TO_CHANGE)
         context.emit(PhaseStarted("loading"))
         samples = training_samples(config.data, read_split())[: config.limit or None]
-        vae = AutoencoderTiny.from_pretrained(config.autoencoder, torch_dtype=torch.float32)
+        vae = AutoencoderTiny.from_pretrained(config.autoencoder, dtype=torch.float32)
         latents = _encode_all(vae, samples)
         tokenizer, text_encoder, unet = _new_parts(config, samples, latents.shape)
-        unet.set_attn_processor(AttnProcessor())  # on a CPU the fused kernel's backward pass is slower
+        unet.set_attn_processor(AttnProcessor())  # on a CPU the fused kernels' backward pass is slower
+        text_encoder.set_attn_implementation("eager")
         parameters = [*unet.parameters(), *text_encoder.parameters()]
         optimizer = torch.optim.AdamW(
             parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
@@ -151,19 +156,15 @@ class TextToImageRecipe(Recipe):
             )
             _save_average(config, average, (unet, text_encoder), tokenizer)
 
-        alphas = _alphas_cumulative()
+        loss_of = partial(_loss, config, samples, latents, tokenizer, text_encoder, unet)
         context.emit(PhaseStarted("training"))
         values: dict[str, float] = {}
         started, loss_sum = time.monotonic(), torch.zeros(())
-        with Workers(config.workers) as workers:
+        with Workers(loss_of, parameters, config.workers) as workers:
             for step in range(first, config.steps):
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * _rate(step, config)
-                rows = batch_rows(step, config.batch_size, len(samples), config.seed)
-                tokens = _tokens(tokenizer, [samples[row] for row in rows], step, config)
-                noisy, target, timesteps = _noised(latents[rows], alphas, generator_for(config.seed, step, 2))
-                loss_of = partial(_loss, unet, text_encoder, noisy, target, timesteps, tokens)
-                means = workers.backward(loss_of, len(rows), parameters)
+                means = workers.backward(step)
                 torch.nn.utils.clip_grad_norm_(parameters, 1.0)
                 optimizer.step()
                 average.update()
@@ -198,7 +199,7 @@ def _new_parts(
 ) -> tuple[CLIPTokenizer, CLIPTextModel, UNet2DConditionModel]:
     """The tokenizer and the two networks, fresh or from `init_from`."""
     if config.init_from is not None:
-        loaded: dict[str, Any] = {"torch_dtype": torch.float32}
+        loaded: dict[str, Any] = {"dtype": torch.float32}
         return (
             CLIPTokenizer.from_pretrained(config.init_from / "tokenizer"),
             CLIPTextModel.from_pretrained(config.init_from / "text_encoder", **loaded).train(),
@@ -228,9 +229,10 @@ def _alphas_cumulative() -> Float[Tensor, " steps"]:
 
 
 def _noised(
-    clean: Float[Tensor, "b z y x"], alphas: Float[Tensor, " steps"], generator: torch.Generator
+    clean: Float[Tensor, "b z y x"], generator: torch.Generator
 ) -> tuple[Float[Tensor, "b z y x"], Float[Tensor, "b z y x"], Int[Tensor, " b"]]:
     """Noisy latents at random times, the v that the network has to predict, and the times."""
+    alphas = _alphas_cumulative()
     timesteps = torch.randint(0, TRAIN_TIMESTEPS, (len(clean),), generator=generator)
     noise = torch.randn(clean.shape, generator=generator)
     signal = alphas[timesteps].sqrt().view(-1, 1, 1, 1)
@@ -254,19 +256,25 @@ def _tokens(
 
 
 def _loss(
-    unet: UNet2DConditionModel,
+    config: TextToImageConfig,
+    samples: list[Sample],
+    latents: Float[Tensor, "n z y x"],
+    tokenizer: CLIPTokenizer,
     text_encoder: CLIPTextModel,
-    noisy: Float[Tensor, "b z y x"],
-    target: Float[Tensor, "b z y x"],
-    timesteps: Int[Tensor, " b"],
-    tokens: Int[Tensor, "b t"],
-    share: slice,
+    unet: UNet2DConditionModel,
+    step: int,
+    share: int,
+    shares: int,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The mean squared error of v over a share of the batch."""
+    """The mean squared error of v over a share of the batch of a step."""
+    rows = batch_rows(step, config.batch_size, len(samples), config.seed)
+    mine = slice(share * len(rows) // shares, (share + 1) * len(rows) // shares)
+    tokens = _tokens(tokenizer, [samples[row] for row in rows], step, config)[mine]
+    noisy, target, timesteps = _noised(latents[rows], generator_for(config.seed, step, 2))
     with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
-        text_btd = text_encoder(tokens[share])[0]
-        predicted = unet(noisy[share], timesteps[share], encoder_hidden_states=text_btd).sample
-    loss = functional.mse_loss(predicted.float(), target[share])
+        text_btd = text_encoder(tokens)[0]
+        predicted = unet(noisy[mine], timesteps[mine], encoder_hidden_states=text_btd).sample
+    loss = functional.mse_loss(predicted.float(), target[mine])
     return loss, {"loss": loss}
 
 
