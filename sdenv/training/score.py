@@ -31,51 +31,82 @@ CHECK_STYLE: Final = "flat"
 TRAINING_PROMPTS: Final = 200
 PROMPT_SEED: Final = 2024  # draws the training prompts; fixed before the first model was scored
 BATCH: Final = 20
+GRID_COLUMNS: Final = 6
+# Chosen for being familiar when the model still drew blobs; the styles take turns.
+GRID_THINGS: Final = [
+    "pizza",
+    "cat",
+    "rocket",
+    "red-apple",
+    "dog",
+    "house",
+    "bicycle",
+    "guitar",
+    "banana",
+    "lion",
+    "automobile",
+    "cactus",
+    "hamburger",
+    "owl",
+    "airplane",
+    "sunflower",
+    "strawberry",
+    "penguin",
+    "castle",
+    "camera",
+    "watermelon",
+    "unicorn",
+    "umbrella",
+    "robot",
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the whole score and writes it to stdout as JSON; 0 if the judge counts, else 1."""
     options = _options(arguments)
     samples = read_samples(options.data)
-    split = read_split()
     judge = Judge.of(
         [each.slug for each in samples],
         [each.style for each in samples],
         (Image.open(each.path) for each in samples),
     )
-    named = self_check(judge)
-    result: dict[str, Any] = {"judge_names_real_pictures": named, "references": len(samples)}
+    result: dict[str, Any] = {"judge_names_real_pictures": self_check(judge), "references": len(samples)}
+    if options.model is not None:
+        result |= _score(_load(options.model), judge, samples, options)
+    real, shuffled = result["judge_names_real_pictures"][CHECK_STYLE], result.get("shuffled_top1", 0.0)
+    result["judge_counts"] = real >= NAMED_AT_LEAST and shuffled <= SHUFFLED_AT_MOST
+    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+    return 0 if result["judge_counts"] else 1
+
+
+def _score(
+    pipeline: Any, judge: Judge, samples: Sequence[Sample], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Draws all prompts, judges the pictures, and writes the sheets that were asked for."""
+    split = read_split()
     by_pair = {(each.slug, each.style): each for each in samples}
     chance = random.Random(PROMPT_SEED)
     training = [by_pair[pair] for pair in chance.sample(split.training_pairs(), TRAINING_PROMPTS)]
     held_out = [by_pair[pair] for pair in sorted(split.held_out_pairs)]
-    if options.model is not None:
-        pipeline = _load(options.model)
-        pictures = _draw(pipeline, training, options)
-        ranked = judge.name(pictures, 5)
-        names = [each.slug for each in training]
-        shuffled = _deranged(names, chance)
-        result |= {
-            "training_top1": share_named(ranked, names, 1),
-            "training_top5": share_named(ranked, names, 5),
-            "shuffled_top1": share_named(ranked, shuffled, 1),
-            "training_top1_by_style": _by_style(ranked, training, 1),
-        }
-        held_pictures = _draw(pipeline, held_out, options)
-        held_ranked = judge.name(held_pictures, 5)
-        held_names = [each.slug for each in held_out]
-        result |= {
-            "held_out_top1": share_named(held_ranked, held_names, 1),
-            "held_out_top5": share_named(held_ranked, held_names, 5),
-            "held_out_top5_by_style": _by_style(held_ranked, held_out, 5),
-        }
-        if options.output is not None:
-            _sheet(training[:50], pictures[:50], ranked, options.output / "training.png")
-            _sheet(held_out, held_pictures, held_ranked, options.output / "held-out.png")
-    counts = named[CHECK_STYLE] >= NAMED_AT_LEAST and result.get("shuffled_top1", 0.0) <= SHUFFLED_AT_MOST
-    result["judge_counts"] = counts
-    sys.stdout.write(json.dumps(result, indent=2) + "\n")
-    return 0 if counts else 1
+    names, held_names = [each.slug for each in training], [each.slug for each in held_out]
+    pictures, held_pictures = _draw(pipeline, training, options), _draw(pipeline, held_out, options)
+    ranked, held_ranked = judge.name(pictures, 5), judge.name(held_pictures, 5)
+    if options.output is not None:
+        _sheet(training[:50], pictures[:50], ranked, options.output / "training.png")
+        _sheet(held_out, held_pictures, held_ranked, options.output / "held-out.png")
+    if options.grid is not None:
+        styles = (split.styles[number % len(split.styles)] for number in range(len(GRID_THINGS)))
+        shown = [by_pair[pair] for pair in zip(GRID_THINGS, styles, strict=True)]
+        _sheet(shown, _draw(pipeline, shown, options), None, options.grid, 160, GRID_COLUMNS)
+    return {
+        "training_top1": share_named(ranked, names, 1),
+        "training_top5": share_named(ranked, names, 5),
+        "training_top1_by_style": _by_style(ranked, training, 1),
+        "shuffled_top1": share_named(ranked, _deranged(names, chance), 1),
+        "held_out_top1": share_named(held_ranked, held_names, 1),
+        "held_out_top5": share_named(held_ranked, held_names, 5),
+        "held_out_top5_by_style": _by_style(held_ranked, held_out, 5),
+    }
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -85,6 +116,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="pipeline folder; without it only the judge is checked")
     parser.add_argument("--data", type=Path, required=True, help="folder filled by `sdenv train prepare`")
     parser.add_argument("--output", type=Path, help="folder for the contact sheets")
+    parser.add_argument("--grid", type=Path, help="file for a grid of 24 familiar things")
     parser.add_argument("--steps", type=int, help="default: that of the model")
     parser.add_argument("--guidance-scale", type=float, help="default: that of the model")
     parser.add_argument("--seed", type=int, default=1, help="of the first picture; picture i has seed + i")
@@ -138,19 +170,27 @@ def _by_style(ranked: Sequence[Sequence[str]], samples: Sequence[Sample], depth:
 
 
 def _sheet(
-    samples: Sequence[Sample], pictures: Sequence[Image.Image], ranked: Sequence[Sequence[str]], path: Path
+    samples: Sequence[Sample],
+    pictures: Sequence[Image.Image],
+    ranked: Sequence[Sequence[str]] | None,
+    path: Path,
+    side: int = 112,
+    columns: int = 10,
 ) -> None:
-    """Pictures with what was asked and, where it differs, what the judge saw; ten in a row."""
-    side, line, columns = 112, 26, 10
+    """Pictures with what was asked and, where it differs, what the judge saw."""
+    line = 14 if ranked is None else 26
     rows = -(-len(samples) // columns)
     sheet = Image.new("RGB", (columns * side, rows * (side + line)), "white")
     pen = ImageDraw.Draw(sheet)
-    for number, (sample, picture, names) in enumerate(zip(samples, pictures, ranked, strict=False)):
+    for number, (sample, picture) in enumerate(zip(samples, pictures, strict=True)):
         left, top = number % columns * side, number // columns * (side + line)
         sheet.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (left, top))
-        pen.text((left + 3, top + side), canonical_caption(sample.phrase, sample.style)[:20], fill="black")
-        if names[0] != sample.slug:
-            pen.text((left + 3, top + side + 12), f"seen: {names[0]}"[:20], fill="red")
+        letters = side // 6  # of Pillow's built-in font
+        pen.text(
+            (left + 3, top + side), canonical_caption(sample.phrase, sample.style)[:letters], fill="black"
+        )
+        if ranked is not None and ranked[number][0] != sample.slug:
+            pen.text((left + 3, top + side + 12), f"seen: {ranked[number][0]}"[:letters], fill="red")
     buffer = io.BytesIO()
     sheet.quantize(192, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     write_whole(path, buffer.getvalue())
