@@ -16,7 +16,6 @@ from sdenv.core.events import (
 )
 from sdenv.core.request import (
     MAX_COUNT,
-    MAX_LORAS,
     MAX_PICTURE_PIXELS,
     MAX_SEED,
     MAX_SIDE_PX,
@@ -30,7 +29,7 @@ from sdenv.core.request import (
 from sdenv.testing.samples import mask, picture
 
 # No deadline: a busy machine is not a fault. No database: a test run leaves nothing behind.
-settings.register_profile("sdenv", deadline=None, database=None)
+settings.register_profile("sdenv", deadline=None, database=None, max_examples=50)
 settings.load_profile("sdenv")
 
 PICTURES = (picture(8, 8), picture(16, 8, shade=3))
@@ -79,7 +78,7 @@ def requests(draw: st.DrawFn) -> GenerationRequest:
         strength=None if init_image is None else draw(st.none() | UNIT),
         controls=tuple(draw(st.lists(controls(), max_size=2))),
         references=tuple(draw(st.lists(st.sampled_from(PICTURES), max_size=2))),
-        loras=tuple(draw(st.lists(st.builds(LoRA, name=NAMES, weight=WEIGHTS), max_size=MAX_LORAS))),
+        loras=tuple(draw(st.lists(st.builds(LoRA, name=NAMES, weight=WEIGHTS), max_size=2))),
         clip_skip=draw(st.none() | st.integers(1, 24)),
         hires=draw(st.none() | st.builds(Hires, scale=st.floats(1.01, 8.0), strength=UNIT)),
         upscale=draw(st.none() | st.floats(1.01, 8.0)),
