@@ -49,9 +49,10 @@ def test_an_error_of_memory_does_not_keep_the_tensors_that_filled_it() -> None:
         torch.empty(2**50)
 
     references: list[weakref.ref[torch.Tensor]] = []
-    with pytest.raises(OutOfMemory), failures_of("The work"):
+    with pytest.raises(OutOfMemory) as error, failures_of("The work"):
         work()
     gc.collect()
+    assert error.value.__cause__ is not None  # still held, with its frames
     assert references[0]() is None
 
 
