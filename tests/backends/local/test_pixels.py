@@ -184,17 +184,20 @@ def test_inpainting_keeps_what_is_black_in_the_mask_bit_for_bit(backend: LocalBa
     assert ImageChops.difference(ours, decode(start)).getbbox() is not None
 
 
-def test_half_precision_equals_bare_diffusers_in_the_same_precision(models: dict[str, Path]) -> None:
-    settings = LocalSettings(models={"sd1": str(models["sd1"])}, device="cpu", precision="bfloat16")
+@pytest.mark.parametrize(("model", "precision"), [("sd1", "bfloat16"), ("sdxl", "float16")])
+def test_half_precision_equals_bare_diffusers_in_the_same_precision(
+    models: dict[str, Path], model: str, precision: Any
+) -> None:
+    settings = LocalSettings(models={model: str(models[model])}, device="cpu", precision=precision)
     backend = LocalBackend(settings)
-    ours = made(backend, prompt="a fox", seed=5, steps=4, sampler="Euler a")
+    ours = made(backend, prompt="a fox", seed=5, steps=4, sampler="Euler a", guidance_scale=7)
     backend.close()
     bare = bare_pictures(
-        models["sd1"],
+        models[model],
         "",
         EULER_A,
         [5],
-        torch.bfloat16,
+        getattr(torch, precision),
         prompt=["a fox"],
         num_inference_steps=4,
         guidance_scale=7.0,
