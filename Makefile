@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip
 DEMO_PROMPT ?= a pizza, 3d
 DEMO_OUTPUT ?= demo.png
+TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install fmt lint types arch test test-slow test-gpu matrix docs docs-check golden bench build check system-packages clean
@@ -47,7 +48,7 @@ arch: $(VENV)/.dev ## the import rules
 	$(BIN)/lint-imports
 
 test: $(VENV)/.dev ## the test suite: no GPU, no network, at most three minutes on two cores
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --quiet --numprocesses $(TEST_WORKERS)
 
 test-slow: $(VENV)/.dev ## tests that take longer (tmux, kill loops)
 	$(BIN)/python -m pytest -m slow
