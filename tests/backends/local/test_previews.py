@@ -1,16 +1,24 @@
 """Previews show what the picture will be, for every sampler and every kind of prediction."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy
 import pytest
 import torch
+from PIL import Image
 
+from sdenv.backends.local import LocalBackend, LocalSettings
 from sdenv.backends.local.previews import coloured, estimate_clean, noise_level, to_pictures
 from sdenv.backends.local.quiet import quieten
+from sdenv.core.events import PreviewReady
+from sdenv.core.image import ImageData, decode
 from sdenv.core.latent_colours import LATENT_COLOURS
+from sdenv.core.request import GenerationRequest
 from sdenv.core.samplers import LOCAL_SAMPLERS, SAMPLERS, SCHEDULES, scheduler_options
+from sdenv.testing.fakes import Recorder
 from tests.support.tiny_models import SCALED_LINEAR
 
 STEPS = 10
@@ -90,3 +98,36 @@ def test_a_latent_of_zeros_has_the_colour_that_the_table_gives_it(family: str) -
 def test_what_is_not_a_number_is_shown_as_black_and_what_is_too_bright_as_white() -> None:
     rgb = torch.tensor([float("nan"), 50.0, -50.0]).view(1, 3, 1, 1)
     assert to_pictures(rgb)[0].getpixel((0, 0)) == (0, 255, 0)
+
+
+@pytest.mark.parametrize("sampler", ["DPM++ 2M", "Euler a", "Heun"])
+def test_at_half_the_steps_a_preview_shows_the_picture_of_a_model_that_knows_it(
+    models: dict[str, Path], sampler: str
+) -> None:
+    settings = LocalSettings(models={"sd2": str(models["sd2"])}, device="cpu", precision="float32")
+    backend = LocalBackend(settings)
+    request = GenerationRequest(prompt="a fox", seed=1, steps=STEPS, sampler=sampler, width=128, height=128)
+    backend.generate(request.model_copy(update={"steps": 1}), Recorder())
+    assert backend._painter is not None
+    assert backend._painter._warm is not None
+    pipeline = backend._painter._warm.pipeline
+    clean = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(2)) * 3
+
+    def know(_module: Any, inputs: Any, _output: Any) -> tuple[torch.Tensor]:
+        sample, timestep = inputs[:2]
+        return (answer(pipeline.scheduler, "v_prediction", sample, timestep, clean),)
+
+    hook = pipeline.unet.register_forward_hook(know)
+    recorder = Recorder(preview_every=STEPS // 2)
+    final = backend.generate(request, recorder).images[0]
+    hook.remove()
+    backend.close()
+    previews = [event.picture for event in recorder.events if isinstance(event, PreviewReady)]
+    assert correlation(previews[0], final) > 0.8  # here it is all but 1
+
+
+def correlation(one: ImageData, other: ImageData) -> float:
+    """How alike two pictures are at 32 pixels; 1 = the same."""
+    small = [decode(each).convert("RGB").resize((32, 32), Image.Resampling.BOX) for each in (one, other)]
+    first, second = (numpy.asarray(each, dtype=float).ravel() for each in small)
+    return float(numpy.corrcoef(first, second)[0, 1])
