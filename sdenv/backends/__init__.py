@@ -5,8 +5,12 @@ from sdenv.core.errors import UnknownBackend
 from sdenv.core.registry import Entry, Registry
 
 ROWS: dict[str, Entry] = {
-    "fake": Entry("sdenv.backends.fake:FakeBackend", summary="Draws test pictures at once; for demos, docs and tests"),
-    "local": Entry("sdenv.backends.local:LocalBackend", "local", "This machine's CPU or GPU, through torch and diffusers"),
+    "fake": Entry(
+        "sdenv.backends.fake:FakeBackend", summary="Draws test pictures at once; for demos, docs and tests"
+    ),
+    "local": Entry(
+        "sdenv.backends.local:LocalBackend", "local", "This machine's CPU or GPU, through torch and diffusers"
+    ),
 }
 
 BACKENDS: Registry[Backend] = Registry("backend", "sdenv.backends", ROWS, UnknownBackend)
