@@ -28,19 +28,35 @@ def test_tables_are_sorted(rows: dict[str, object]) -> None:
 
 
 def test_no_module_is_longer_than_the_budget() -> None:
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "sdenv").rglob("*.py")}
+    lengths = {
+        path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "sdenv").rglob("*.py")
+    }
     assert {path.name: length for path, length in lengths.items() if length > LONGEST_MODULE_LINES} == {}
 
 
 def test_the_changelog_begins_with_this_version() -> None:
-    versions = re.findall(r"^## \[?(\d+\.\d+\.\d+)", (ROOT / "docs/changelog.md").read_text(encoding="utf-8"), re.M)
+    versions = re.findall(
+        r"^## \[?(\d+\.\d+\.\d+)", (ROOT / "docs/changelog.md").read_text(encoding="utf-8"), re.M
+    )
     assert versions[0] == sdenv.__version__
 
 
 def test_the_top_level_holds_only_what_was_agreed() -> None:
     import subprocess
 
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\n")
     top = {line.partition("/")[0] for line in listed if line and not line.startswith(".")}
-    agreed = {"pyproject.toml", "README.md", "LICENSE", "NOTICE", "Makefile", "constraints.txt", "sdenv", "tests", "docs"}
+    agreed = {
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "NOTICE",
+        "Makefile",
+        "constraints.txt",
+        "sdenv",
+        "tests",
+        "docs",
+    }
     assert top <= agreed

@@ -59,6 +59,17 @@ def build_pipeline(
     return pipeline
 
 
+def tidy_autoencoder(folder: Path) -> None:
+    """Takes `block_out_channels` out of a saved AutoencoderTiny's configuration.
+
+    diffusers writes the key, and when it reads it again warns that it does not know it; it sets it by itself.
+    """
+    path = folder / "config.json"
+    config = json.loads(path.read_text("utf-8"))
+    config.pop("block_out_channels", None)
+    path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+
+
 def save_pipeline(
     pipeline: StableDiffusionPipeline, folder: Path, native_sizes: Sequence[tuple[int, int]] = ((256, 256),)
 ) -> None:
@@ -72,6 +83,7 @@ def save_pipeline(
     temporary = folder.with_name(f".{folder.name}.tmp")
     pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(temporary, safe_serialization=True)
+    tidy_autoencoder(temporary / "vae")
     about = {
         "family": "emoji",
         "native_sizes": [list(size) for size in native_sizes],

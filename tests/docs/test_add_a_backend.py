@@ -21,7 +21,9 @@ def package(tmp_path: Path) -> Path:
     assert toml is not None
     info = tmp_path / "sdenv_squares-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sdenv-squares\nVersion: 1.0\n", encoding="utf-8")
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: sdenv-squares\nVersion: 1.0\n", encoding="utf-8"
+    )
     (info / "entry_points.txt").write_text(f"[{toml[1]}]\n{toml[2]} = {toml[3]}\n", encoding="utf-8")
     return tmp_path
 
@@ -31,7 +33,12 @@ def run(package: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
     environment = {**os.environ, "PYTHONPATH": f"{package}:{ROOT}"}
     return subprocess.run(
-        [sys.executable, "-m", *command], cwd=package, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", *command],
+        cwd=package,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 
@@ -42,12 +49,16 @@ def test_the_pages_backend_passes_the_contract_suite(package: Path) -> None:
 
 
 def test_the_pages_backend_makes_a_picture_from_the_command_line(package: Path) -> None:
-    done = run(package, "sdenv", "generate", "anything", "-b", "squares", "-O", "brightness=200", "-o", "out.png")
+    done = run(
+        package, "sdenv", "generate", "anything", "-b", "squares", "-O", "brightness=200", "-o", "out.png"
+    )
     assert (done.returncode, done.stdout.strip()) == (0, "out.png"), done.stderr
 
 
 def test_the_pages_backend_refuses_what_it_does_not_carry(package: Path) -> None:
-    done = run(package, "sdenv", "generate", "anything", "-b", "squares", "--negative", "blurry", "-o", "out.png")
+    done = run(
+        package, "sdenv", "generate", "anything", "-b", "squares", "--negative", "blurry", "-o", "out.png"
+    )
     assert done.returncode == 3
     assert "negative_prompt" in done.stderr
     assert not (package / "out.png").exists()

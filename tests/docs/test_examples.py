@@ -36,7 +36,12 @@ def test_the_commands_of_the_page_do_what_it_says(page: Path, tmp_path: Path) ->
     environment = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     for command, expected in blocks(page):
         done = subprocess.run(
-            ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+            ["bash", "-c", command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         refused = "--dry-run" in command and done.returncode in (2, 3)
         assert done.returncode == 0 or refused, f"$ {command}\n{done.stdout}{done.stderr}"

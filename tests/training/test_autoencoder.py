@@ -24,11 +24,13 @@ def config(tmp_path: Path) -> AutoencoderConfig:
         decoder_width=16,
         encoder_blocks=(0, 0, 1),
         decoder_blocks=(1, 0, 0),
-        steps=160,
+        steps=200,
         batch_size=1,
         crop_px=64,
         crop_share=1.0,
-        learning_rate=4e-3,
+        learning_rate=2e-3,
+        edge_weight=0.2,
+        latent_noise=0.0,
         warmup_steps=5,
         ema_decay=0.8,
         workers=1,
@@ -39,8 +41,8 @@ def test_overfits_four_drawings(config: AutoencoderConfig) -> None:
     context = Recorder()
     result = AutoencoderRecipe().run(config, context)
     losses = [each.values["squared"] for each in context.events if isinstance(each, Measured)]
-    assert result.steps == 160
-    assert losses[-1] < 0.1  # the mean picture alone costs about 0.5
+    assert result.steps == 200
+    assert losses[-1] < 0.07  # the best single colour costs about 0.5
     model = AutoencoderTiny.from_pretrained(result.output)
     assert model.dtype == torch.float16
     assert len(model.config.block_out_channels) == 3  # pipelines read the factor from its length

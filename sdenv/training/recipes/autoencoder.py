@@ -44,6 +44,7 @@ from sdenv.training.data import (
     training_samples,
 )
 from sdenv.training.parallel import Workers
+from sdenv.training.pipeline import tidy_autoencoder
 
 
 @dataclass(frozen=True)
@@ -280,4 +281,5 @@ def _save_average(model: AutoencoderTiny, average: MovingAverage, output: Path) 
     average.restore(before)
     temporary = output / ".vae.tmp"
     averaged.save_pretrained(temporary)
+    tidy_autoencoder(temporary)
     swap_folder(temporary, output / "vae")
