@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderTiny
+from safetensors.torch import load_file
 
 from sdenv.core.errors import BadTrainingData, Cancelled
 from sdenv.core.events import Measured
@@ -44,7 +45,8 @@ def test_overfits_four_drawings(config: AutoencoderConfig) -> None:
     assert result.steps == 200
     assert losses[-1] < 0.07  # the best single colour costs about 0.5
     model = AutoencoderTiny.from_pretrained(result.output)
-    assert model.dtype == torch.float16
+    weights = load_file(result.output / "diffusion_pytorch_model.safetensors")
+    assert {each.dtype for each in weights.values()} == {torch.float16}
     assert len(model.config.block_out_channels) == 3  # pipelines read the factor from its length
 
 
