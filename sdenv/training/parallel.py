@@ -7,6 +7,7 @@ memory that is shared too, and the sums are formed in a fixed order, so that a r
 bit.
 """
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -17,7 +18,7 @@ from typing import Any, Self, TypeAlias, final
 import torch
 from torch import Tensor, multiprocessing, nn
 
-from sdenv.core.errors import FailedError
+from sdenv.core.errors import BadConfig, FailedError
 
 Pipe: TypeAlias = "Connection[Any, Any]"
 LossOf = Callable[[int, int, int], tuple[Tensor, Mapping[str, Tensor]]]
@@ -25,6 +26,20 @@ LossOf = Callable[[int, int, int], tuple[Tensor, Mapping[str, Tensor]]]
 
 It must be picklable, depend on its arguments and the weights alone, and cut the batch into equal shares.
 """
+
+
+def check_shares(batch_size: int, workers: int) -> None:
+    """Refuses a batch that cannot be cut into equal shares.
+
+    Raises:
+        BadConfig: `batch_size` is not a multiple of `workers`.
+    """
+    if workers < 1 or batch_size % workers:
+        raise BadConfig(
+            f"A batch of {batch_size} cannot be shared among {workers} processes.",
+            why="The shares have to be equal.",
+            hint=f"--set batch_size={max(1, workers) * max(1, batch_size // max(1, workers))}",
+        )
 
 
 @final
@@ -131,8 +146,11 @@ def _serve(
     count: int,
 ) -> None:
     """The other process: waits for a step, computes, writes gradients, answers with the means."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches every process; the first decides, after the step
     torch.set_num_threads(1)
-    with suppress(EOFError, KeyboardInterrupt):  # the first process is gone, or Ctrl-C reached all of them
+    with suppress(EOFError):  # the first process is gone
         while (step := connection.recv()) is not None:
             try:
                 gradients, means = _gradients(loss_of, parameters, step, share, count)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdenv.core.errors import FailedError
+from sdenv.core.errors import BadConfig, FailedError
 from sdenv.training.checkpoint import MovingAverage
-from sdenv.training.parallel import Workers
+from sdenv.training.parallel import Workers, check_shares
 
 
 def _loss_of(layer: torch.nn.Linear, step: int, share: int, shares: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -48,6 +48,12 @@ def test_a_failure_in_another_process_is_told() -> None:
     weights = [torch.nn.Parameter(torch.ones(1))]
     with Workers(_fails_elsewhere, weights, 2) as workers, pytest.raises(FailedError, match="no luck"):
         workers.backward(0)
+
+
+def test_a_batch_that_cannot_be_shared_equally_is_refused_with_the_nearest_that_can() -> None:
+    check_shares(8, 2)
+    with pytest.raises(BadConfig, match="batch_size=6"):
+        check_shares(7, 2)
 
 
 def test_torch_gets_its_threads_back() -> None:

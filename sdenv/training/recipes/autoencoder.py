@@ -43,7 +43,7 @@ from sdenv.training.data import (
     to_minus_one_to_one,
     training_samples,
 )
-from sdenv.training.parallel import Workers
+from sdenv.training.parallel import Workers, check_shares
 from sdenv.training.pipeline import tidy_autoencoder
 
 
@@ -71,7 +71,7 @@ class AutoencoderConfig:
         edge_weight: Weight of the multi-scale gradient term.
         ema_decay: Of the weights that are saved as the result.
         checkpoint_every: Steps between checkpoints.
-        workers: Threads that share a step; as many as there are cores.
+        workers: Processes that share a step; as many as there are cores.
         limit: Use only so many pictures (tests); 0 = all.
         seed: Of everything random.
     """
@@ -113,6 +113,7 @@ class AutoencoderRecipe(Recipe):
 
     def run(self, config: AutoencoderConfig, context: JobContext) -> TrainingResult:
         """Trains until done; a second call on the same output folder goes on from the checkpoint."""
+        check_shares(config.batch_size, config.workers)
         fingerprint = fingerprint_of(config, FREE_TO_CHANGE)
         context.emit(PhaseStarted("loading"))
         samples = training_samples(config.data, read_split())

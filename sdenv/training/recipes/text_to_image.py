@@ -45,7 +45,7 @@ from sdenv.training.data import (
     varied_caption,
 )
 from sdenv.training.networks import new_text_encoder, new_unet
-from sdenv.training.parallel import Workers
+from sdenv.training.parallel import Workers, check_shares
 from sdenv.training.pipeline import BETA_END, BETA_START, TRAIN_TIMESTEPS, build_pipeline, save_pipeline
 from sdenv.training.tokenizer import train_tokenizer
 
@@ -74,7 +74,7 @@ class TextToImageConfig:
         caption_dropout: Share of captions replaced by the empty one.
         ema_decay: Of the averaged weights.
         checkpoint_every: Steps between checkpoints; each also writes the pipeline as it is.
-        workers: Threads that share a step; as many as there are cores.
+        workers: Processes that share a step; as many as there are cores.
         limit: Use only so many pictures (tests); 0 = all.
         seed: Of everything random.
     """
@@ -116,6 +116,7 @@ class TextToImageRecipe(Recipe):
 
     def run(self, config: TextToImageConfig, context: JobContext) -> TrainingResult:
         """Trains until done; a second call on the same output folder goes on from the checkpoint."""
+        check_shares(config.batch_size, config.workers)
         fingerprint = fingerprint_of(config, FREE_TO_CHANGE)
         context.emit(PhaseStarted("loading"))
         samples = training_samples(config.data, read_split())[: config.limit or None]
