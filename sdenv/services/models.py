@@ -1,4 +1,4 @@
-"""Finding models: the built-in one, those in the models directories, those in the Hugging Face cache; offline.
+"""Finding models, offline: the built-in one, those in models directories, those in the Hugging Face cache.
 
 A model is a folder with a `model_index.json`; what it is gets read from its configurations, never from its
 name. Listing reads two small files a model; `resolve_model` reads the chosen one's weight headers as well
