@@ -92,4 +92,6 @@ def save_pipeline(
         "default_sampler": DEFAULT_SAMPLER,
     }
     (temporary / "sdenv.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+    for file in temporary.rglob("*.safetensors"):
+        file.chmod(0o644)  # safetensors writes files that only the owner may read
     swap_folder(temporary, folder)

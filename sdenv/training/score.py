@@ -97,7 +97,7 @@ def _score(
     if options.grid is not None:
         styles = (split.styles[number % len(split.styles)] for number in range(len(GRID_THINGS)))
         shown = [by_pair[pair] for pair in zip(GRID_THINGS, styles, strict=True)]
-        _sheet(shown, _draw(pipeline, shown, options), None, options.grid, 160, GRID_COLUMNS)
+        _sheet(shown, _draw(pipeline, shown, options), None, options.grid, 150, GRID_COLUMNS)
     return {
         "training_top1": share_named(ranked, names, 1),
         "training_top5": share_named(ranked, names, 5),
@@ -192,7 +192,7 @@ def _sheet(
         if ranked is not None and ranked[number][0] != sample.slug:
             pen.text((left + 3, top + side + 12), f"seen: {ranked[number][0]}"[:letters], fill="red")
     buffer = io.BytesIO()
-    sheet.quantize(192, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    (sheet if ranked is None else sheet.quantize(256)).save(buffer, "PNG", optimize=True)
     write_whole(path, buffer.getvalue())
 
 
