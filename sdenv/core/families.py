@@ -39,7 +39,7 @@ FAMILIES: Final[dict[str, Family]] = {
         Family("sdxl_base_v0.9", "Stable Diffusion XL", 1024, 8, 30, 6.0),
         Family("sd3", "Stable Diffusion 3", 1024, 16, 28, 4.5, "Euler"),
         Family("flux1", "FLUX.1", 1024, 16, 28, 3.5, "Euler"),
-        Family("emoji", "emoji (built in)", 256, 64, 20, 4.0),
+        Family("emoji", "emoji (built in)", 256, 64, 20, 2.0, "DDIM"),
         Family("other", "other", 512, 8, 20, 7.0),
     )
 }
