@@ -25,7 +25,7 @@ def config(tmp_path: Path) -> AutoencoderConfig:
         decoder_width=16,
         encoder_blocks=(0, 0, 1),
         decoder_blocks=(1, 0, 0),
-        steps=200,
+        steps=130,
         batch_size=1,
         crop_px=64,
         crop_share=1.0,
@@ -42,8 +42,8 @@ def test_overfits_four_drawings(config: AutoencoderConfig) -> None:
     context = Recorder()
     result = AutoencoderRecipe().run(config, context)
     losses = [each.values["squared"] for each in context.events if isinstance(each, Measured)]
-    assert result.steps == 200
-    assert losses[-1] < 0.07  # the best single colour costs about 0.5
+    assert result.steps == 130
+    assert losses[-1] < 0.1  # the best single colour costs about 0.5
     model = AutoencoderTiny.from_pretrained(result.output)
     weights = load_file(result.output / "diffusion_pytorch_model.safetensors")
     assert {each.dtype for each in weights.values()} == {torch.float16}
