@@ -67,6 +67,7 @@ def tidy_autoencoder(folder: Path) -> None:
     path = folder / "config.json"
     config = json.loads(path.read_text("utf-8"))
     config.pop("block_out_channels", None)
+    config.pop("_name_or_path", None)  # where it lay when it was loaded: nobody else's business
     path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
