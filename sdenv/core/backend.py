@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,6 +15,7 @@ from sdenv.core.request import GenerationRequest, Task
 from sdenv.core.result import GenerationResult
 
 
+@runtime_checkable
 class JobContext(Protocol):
     """What a backend is given besides the request: where to report, and when to stop."""
 

@@ -33,7 +33,7 @@ EXTRA_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "local": ("torch", "diffusers", "transformers", "safetensors", "numpy", "scipy"),
     "serve": ("fastapi", "uvicorn"),
     "drawthings": ("grpc", "flatbuffers"),
-    "train": ("torch", "diffusers", "transformers", "tokenizers", "yaml", "resvg_py"),
+    "train": ("torch", "diffusers", "transformers", "tokenizers", "yaml", "resvg_py", "jaxtyping"),
 }
 """The Python packages behind each optional part, to see without an import whether it is installed."""
 

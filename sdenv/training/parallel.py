@@ -13,7 +13,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Any, Self, TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import torch
 from torch import Tensor, multiprocessing, nn
@@ -59,7 +59,7 @@ class Workers:
         self._threads = torch.get_num_threads()
         self._helpers: list[tuple[BaseProcess, Pipe, list[Tensor]]] = []
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Workers":
         """Starts the other processes and takes torch's own threads away."""
         torch.set_num_threads(1)
         if self._count > 1:

@@ -4,7 +4,8 @@ The network is diffusers' AutoencoderTiny, because it has no norms and one width
 trains three times as fast as an AutoencoderKL of the same size (docs/lab-log.md). Its latents are held near
 mean 0 and standard deviation 1 in every channel, so that the diffusion model needs no scaling factor.
 
-Shapes: b batch, c picture channels, h w pixels, z latent channels, y x latent rows and columns.
+Shapes: n pictures in all, b batch, c picture channels, h w pixels, side pixels of a crop, z latent channels,
+y x latent rows and columns.
 """
 
 import math
@@ -197,7 +198,7 @@ def _new_model(config: AutoencoderConfig) -> AutoencoderTiny:
 
 def _batch(
     pictures: UInt8[Tensor, "n c h w"], step: int, config: AutoencoderConfig
-) -> UInt8[Tensor, "b c h w"]:
+) -> UInt8[Tensor, "b c side side"]:
     """Whole pictures, or in the first part of the run more of smaller crops."""
     side = pictures.shape[-1]
     cropping = step < config.crop_share * config.steps
