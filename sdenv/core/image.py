@@ -85,16 +85,19 @@ def open_checked(image: ImageData, name: str = "the picture") -> "Image":
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         opened = PIL.Image.open(io.BytesIO(image.data), formats=_PILLOW_FORMATS)
-    except (*_DAMAGED, PIL.Image.DecompressionBombError) as error:
+    except PIL.Image.DecompressionBombError as error:
+        raise _too_large(f"{name} would decode to far too many pixels.") from error
+    except _DAMAGED as error:
         raise BadImage(f"{name} cannot be read as a picture.", why=f"{error}.") from error
     width_px, height_px = opened.size
     if width_px * height_px > MAX_DECODED_PIXELS:
-        raise BadImage(
-            f"{name} would decode to {width_px}x{height_px} pixels.",
-            why=f"The limit for input pictures is {MAX_DECODED_PIXELS // 1_000_000} megapixels.",
-            hint="Give a smaller picture.",
-        )
+        raise _too_large(f"{name} would decode to {width_px}x{height_px} pixels.")
     return opened
+
+
+def _too_large(what: str) -> BadImage:
+    limit = f"The limit for input pictures is {MAX_DECODED_PIXELS // 1_000_000} megapixels."
+    return BadImage(what, why=limit, hint="Give a smaller picture.")
 
 
 def size_of(image: ImageData, name: str = "the picture") -> tuple[int, int]:

@@ -267,7 +267,17 @@ def _fault(kind: str, location: Iterable[int | str], message: str, given: object
     if kind == "value_error":
         return message.removeprefix("Value error, ")
     fault = message[:1].lower() + message[1:].rstrip(".")
+    for theirs, ours in _WORDING:
+        fault = fault.replace(theirs, ours)
     return f"{path}: {fault}{_shown(given)}" if path else fault
+
+
+_WORDING: Final = (
+    ("input should be greater than or equal to", "must be at least"),
+    ("input should be less than or equal to", "must be at most"),
+    ("input should be", "must be"),
+)
+"""Pydantic's words, which speak of inputs, and those for a person who typed a flag."""
 
 
 def _shown(given: object) -> str:
