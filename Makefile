@@ -8,7 +8,7 @@ DEMO_OUTPUT ?= demo.png
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install fmt lint types arch test test-slow test-gpu matrix docs docs-check golden bench build check system-packages clean
+.PHONY: help demo install fmt lint types arch test test-slow test-gpu matrix cov docs docs-check golden bench build check system-packages clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ test-gpu: $(VENV)/.dev ## tests that need a CUDA or MPS device
 
 matrix: $(VENV)/.dev ## the contract suites over every backend
 	$(BIN)/python -m pytest tests/matrix
+
+cov: $(VENV)/.dev ## branch coverage of the test suite
+	$(BIN)/python -m pytest --quiet --numprocesses $(TEST_WORKERS) --cov=sdenv --cov-branch --cov-report=term
 
 docs: $(VENV)/.dev ## write docs/reference/ from the code
 	$(BIN)/python docs/generate.py
