@@ -236,6 +236,18 @@ class LineBackend(Backend):
 
     def generate(self, request: GenerationRequest, context: JobContext) -> GenerationResult:
         context.check()
+        try:
+            result = self._received_result(request, context)
+        except OSError as error:  # a reset: the server was still sending when a cancel closed the connection
+            context.check()
+            raise UnavailableError("The connection broke.", why=f"{error}.") from error
+        if result is None:
+            context.check()
+            raise UnavailableError("The server has hung up.")
+        return result
+
+    def _received_result(self, request: GenerationRequest, context: JobContext) -> GenerationResult | None:
+        """What the server sends; None when it hangs up before the end."""
         with (
             self._connected() as connection,
             context.on_cancel(lambda: connection.shutdown(socket.SHUT_RDWR)),
@@ -254,8 +266,7 @@ class LineBackend(Backend):
                 context.emit(event)
                 if isinstance(event, PictureReady):
                     images.append(event.picture)
-        context.check()
-        raise UnavailableError("The server has hung up.")
+        return None
 
     def close(self) -> None:
         pass
