@@ -3,18 +3,20 @@
     SdenvError                      kind         exit
     |-- InternalError               bug             1
     |-- UsageError                  usage           2   invalid-request, unknown names, sizes, files
-    |   |-- InvalidRequest  UnknownBackend  UnknownModel  UnknownSampler  UnknownName
+    |   |-- InvalidRequest  UnknownBackend  UnknownModel  UnknownSampler  UnknownName  UnknownJob
     |   |-- SizeNotPossible  BadImage  BadMask  BadMetadata  BadConfig  ModelIncomplete
+    |   |-- RequestTooLarge  KeyReused  JobNotFinished
     |   `-- FileAlreadyExists  NotWritable  BadTrainingData
     |-- UnsupportedError            unsupported     3   request-unsupported
     |   `-- UnsafeWeights  DoesNotFit
     |-- UnavailableError            unavailable     4
-    |   `-- ExtraMissing
+    |   `-- ExtraMissing  ConnectionFailed  PortInUse  FolderInUse  ServerStopping
     |-- Busy                        busy            5
     |-- FailedError                 failed          6
-    |   `-- OutOfMemory  DiskFull  PartlyFailed
+    |   `-- OutOfMemory  DiskFull  PartlyFailed  WorkerLost  PeerBrokeProtocol
     |-- NoStepInTime                timeout         7
-    |   (none yet)                  denied          8
+    |-- Denied                      denied          8
+    |   `-- OriginDenied  CertificateChanged
     `-- Cancelled                   cancelled     130
 
 `kind` decides the exit code and the status of every protocol; `code` is the stable word that scripts match
@@ -170,6 +172,30 @@ class BadTrainingData(UsageError):
     code = "bad-training-data"
 
 
+class UnknownJob(UsageError):
+    """No job has this id, or it has no such picture, or it was removed; or it belongs to another token."""
+
+    code = "job-not-found"
+
+
+class JobNotFinished(UsageError):
+    """A job is asked for something that only a finished one has, or a finished one is to be cancelled."""
+
+    code = "job-not-finished"
+
+
+class KeyReused(UsageError):
+    """An Idempotency-Key was used before, for another request."""
+
+    code = "key-reused"
+
+
+class RequestTooLarge(UsageError):
+    """The body of a request has more bytes than the server takes."""
+
+    code = "request-too-large"
+
+
 class FileAlreadyExists(UsageError):
     """An output file exists and `--force` was not given."""
 
@@ -215,12 +241,41 @@ class ExtraMissing(UnavailableError):
     code = "extra-missing"
 
 
+class ConnectionFailed(UnavailableError):
+    """Nothing listens at the address, the connection broke, or no secure connection can be made."""
+
+    code = "connection-failed"
+
+
+class PortInUse(UnavailableError):
+    """Another program listens on the port; sdenv never takes another port than the one asked for."""
+
+    code = "port-in-use"
+
+
+class FolderInUse(UnavailableError):
+    """Another server keeps its jobs in this folder, or it lies on a disk that cannot keep them safely."""
+
+    code = "folder-in-use"
+
+
+class ServerStopping(UnavailableError):
+    """The server is about to end and takes no more jobs; those it has accepted are not lost."""
+
+    code = "server-stopping"
+
+
 class Busy(SdenvError):
     """The queue is full; the same request may be accepted later."""
 
     code = "queue-full"
     kind = Kind.BUSY
     repeats = False
+
+    def __init__(self, what: str, why: str = "", hint: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(what, why, hint)
+        self.retry_after_s = retry_after_s
+        """Seconds until a place is likely, where that is known."""
 
 
 class FailedError(SdenvError):
@@ -250,12 +305,44 @@ class PartlyFailed(FailedError):
     code = "partly-failed"
 
 
+class WorkerLost(FailedError):
+    """The process that did the work was killed, crashed or stopped answering; the work may be tried again."""
+
+    code = "worker-lost"
+
+
+class PeerBrokeProtocol(FailedError):
+    """The other side answered with something that its protocol does not allow."""
+
+    code = "peer-broke-protocol"
+
+
 class NoStepInTime(SdenvError):
     """A job has not ended, or shown no progress, within the time allowed; it may still go on."""
 
     code = "no-step-in-time"
     kind = Kind.TIMEOUT
     repeats = False
+
+
+class Denied(SdenvError):
+    """The token or secret is missing or wrong, or does not allow this."""
+
+    code = "denied"
+    kind = Kind.DENIED
+    repeats = True
+
+
+class OriginDenied(Denied):
+    """A web page of another origin, or a name that is not this server's, asked; browsers may not do that."""
+
+    code = "origin-denied"
+
+
+class CertificateChanged(Denied):
+    """The server shows another certificate than the one that was trusted before."""
+
+    code = "certificate-changed"
 
 
 class Cancelled(SdenvError):

@@ -9,6 +9,7 @@ from typing import Final, Self, final
 
 from sdenv.core.backend import Backend, BackendStatus
 from sdenv.core.capabilities import Mismatch
+from sdenv.core.degrade import Degraded
 from sdenv.core.errors import Busy, UnavailableError
 from sdenv.core.request import GenerationRequest
 from sdenv.services.admission import admit, mismatches_with
@@ -29,8 +30,8 @@ class Engine:
 
     def __init__(self, backend: Backend, *, name: str, queue_size: int = QUEUE_SIZE) -> None:
         self.name: Final = name
+        self.queue_size: Final = queue_size
         self._backend = backend
-        self._queue_size = queue_size
         self._status: BackendStatus | None = None
         self._probing = threading.RLock()
         self._lock = threading.RLock()  # guards what follows; no job and no backend is called under it
@@ -58,6 +59,10 @@ class Engine:
         """Everything in the request that the backend cannot do; empty = `submit` accepts it."""
         return mismatches_with(request, self.status())
 
+    def admit(self, request: GenerationRequest, *, allow_degraded: bool = False) -> Degraded:
+        """What `submit` would make of a request, or its refusal, as it does; queues nothing."""
+        return admit(request, self.status(), self.name, allow_degraded)
+
     def submit(
         self, request: GenerationRequest, *, preview_every: int = 0, allow_degraded: bool = False
     ) -> Job:
@@ -76,7 +81,7 @@ class Engine:
             UnavailableError: The backend is not there, or the engine is closed.
         """
         status = self.status()
-        plan = admit(request, status, self.name, allow_degraded)
+        plan = self.admit(request, allow_degraded=allow_degraded)
         job = Job(plan, preview_every if status.capabilities.previews else 0)
         with self._lock:
             self._enqueue(job, status.capabilities.concurrency)
@@ -88,7 +93,7 @@ class Engine:
             raise UnavailableError("The engine is closed; it takes no more jobs.")
         self._waiting = deque(each for each in self._waiting if each.outcome is None)
         unfinished = len(self._waiting) + sum(each.outcome is None for each in self._running)
-        if unfinished >= self._queue_size + concurrency:
+        if unfinished >= self.queue_size + concurrency:
             raise Busy(
                 f"The queue of the backend {self.name!r} is full.",
                 why=f"{unfinished} jobs are running or waiting.",
