@@ -3,34 +3,30 @@
 It is here to prove that the contract of servers can be kept, and that clients over servers are backends.
 """
 
-import base64
 import json
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final, final
 
 from sdenv.backends.fake import FakeBackend
-from sdenv.core.backend import Backend, BackendSettings, BackendStatus, JobContext, ModelInfo
-from sdenv.core.capabilities import Capabilities, SizeRule
-from sdenv.core.errors import InternalError, SdenvError, UnavailableError, all_error_types
+from sdenv.core.backend import Backend, BackendSettings, BackendStatus, JobContext
+from sdenv.core.capabilities import Capabilities
+from sdenv.core.errors import SdenvError, UnavailableError
 from sdenv.core.events import (
     Event,
     Failed,
-    Notice,
     Outcome,
-    PhaseStarted,
     PictureReady,
-    PreviewReady,
-    RequestResolved,
-    StepDone,
     event_record,
 )
 from sdenv.core.image import ImageData
-from sdenv.core.request import GenerationRequest, ResolvedRequest, Task
+from sdenv.core.request import GenerationRequest, parse_request_json
 from sdenv.core.result import GenerationResult
 from sdenv.core.server import Address, Server, ServerSettings
+from sdenv.protocols import native
 from sdenv.services.engine import Engine
 
 LONGEST_LINE_BYTES: Final = 8 * 2**20
@@ -48,88 +44,6 @@ def received(connection: socket.socket) -> Iterator[dict[str, Any]]:
     with connection.makefile("rb") as lines:
         while line := lines.readline(LONGEST_LINE_BYTES):
             yield json.loads(line)
-
-
-def status_record(status: BackendStatus) -> dict[str, object]:
-    offered = status.capabilities
-    return {
-        "name": status.name,
-        "tasks": [task.value for task in offered.tasks],
-        "carries": sorted(offered.carries),
-        "samplers": offered.samplers,
-        "schedules": offered.schedules,
-        "controls": sorted(offered.controls),
-        "size": rule_record(offered.size),
-        "previews": offered.previews,
-        "progress": offered.progress,
-        "models": [
-            {"name": model.name, "size": rule_record(model.size), "default_size": model.default_size}
-            for model in status.models
-        ],
-    }
-
-
-def rule_record(rule: SizeRule) -> dict[str, object]:
-    return {
-        "multiple_px": rule.multiple_px,
-        "min_px": rule.min_px,
-        "max_px": rule.max_px,
-        "native": rule.native,
-        "max_pixels": rule.max_pixels,
-    }
-
-
-def rule_of(record: Mapping[str, Any]) -> SizeRule:
-    return SizeRule(**{**record, "native": tuple(tuple(size) for size in record["native"])})
-
-
-def status_of(record: Mapping[str, Any]) -> BackendStatus:
-    capabilities = Capabilities(
-        tasks=frozenset(Task(task) for task in record["tasks"]),
-        carries=frozenset(record["carries"]),
-        samplers=None if record["samplers"] is None else tuple(record["samplers"]),
-        schedules=None if record["schedules"] is None else tuple(record["schedules"]),
-        controls=frozenset(record["controls"]),
-        size=rule_of(record["size"]),
-        previews=record["previews"],
-        progress=record["progress"],
-        cancel="at-once",
-        concurrency=8,
-    )
-    models = tuple(
-        ModelInfo(each["name"], size=rule_of(each["size"]), default_size=tuple(each["default_size"]))
-        for each in record["models"]
-    )
-    return BackendStatus("lines", "1", models, capabilities)
-
-
-def picture_of(record: Mapping[str, Any]) -> ImageData:
-    return ImageData(data=base64.b64decode(record["picture"]), media_type=record["media_type"])
-
-
-def event_of(record: Mapping[str, Any]) -> Event:
-    match record["type"]:
-        case "phase-started":
-            return PhaseStarted(record["phase"])
-        case "request-resolved":
-            resolved = ResolvedRequest.model_validate_json(json.dumps(record["resolved"]))
-            return RequestResolved(resolved, record["model_hash"], record["made_with"])
-        case "step-done":
-            return StepDone(record["step"], record["total"], record["index"])
-        case "preview-ready":
-            return PreviewReady(record["step"], record["index"], picture_of(record))
-        case "picture-ready":
-            return PictureReady(record["index"], picture_of(record), record["seed"])
-    return Notice(record["code"], record["message"])
-
-
-def error_record(error: SdenvError) -> dict[str, object]:
-    return {"error": error.code, "what": error.what, "why": error.why, "hint": error.hint}
-
-
-def error_of(record: Mapping[str, str]) -> SdenvError:
-    types = {error_type.code: error_type for error_type in all_error_types()}
-    return types.get(record["error"], InternalError)(record["what"], record["why"], record["hint"])
 
 
 # The server
@@ -170,14 +84,14 @@ class LineServer(Server):
                 try:
                     self._obey(engine, connection, message)
                 except SdenvError as error:
-                    send(connection, error_record(error))
+                    send(connection, {"error": native.error_record(error)})
         self._open.discard(connection)
 
     def _obey(self, engine: Engine, connection: socket.socket, message: Mapping[str, Any]) -> None:
         if message["ask"] == "status":
-            send(connection, status_record(engine.status()))
+            send(connection, native.status_record(engine.status()))
             return
-        request = GenerationRequest.model_validate_json(json.dumps(message["request"]))
+        request = parse_request_json(json.dumps(message["request"]))
         job = engine.submit(request, preview_every=message["preview_every"])
         watcher = threading.Thread(target=cancel_when_gone, args=(connection, job.cancel))
         watcher.start()
@@ -200,11 +114,10 @@ def cancel_when_gone(connection: socket.socket, cancel: Callable[[], None]) -> N
 
 def outcome_record(event: Event | Outcome, job_id: str) -> dict[str, object]:
     if isinstance(event, Failed):
-        return error_record(event.error)
+        return {"error": native.error_record(event.error)}
     if isinstance(event, Event):
         return event_record(event, job_id, with_pictures=True)
-    result = event.result
-    return {"result": json.loads(result.model_dump_json(exclude={"images"}))}
+    return {"result": native.result_record(event.result)}
 
 
 # The client
@@ -232,7 +145,8 @@ class LineBackend(Backend):
     def probe(self) -> BackendStatus:
         with self._connected() as connection:
             send(connection, {"ask": "status"})
-            return status_of(next(received(connection)))
+            behind = native.status_of(next(received(connection)))
+            return replace(behind, name="lines", capabilities=replace(behind.capabilities, concurrency=8))
 
     def generate(self, request: GenerationRequest, context: JobContext) -> GenerationResult:
         context.check()
@@ -252,17 +166,15 @@ class LineBackend(Backend):
             self._connected() as connection,
             context.on_cancel(lambda: connection.shutdown(socket.SHUT_RDWR)),
         ):
-            fields = json.loads(request.model_dump_json())
+            fields = native.request_record(request)
             send(connection, {"ask": "job", "request": fields, "preview_every": context.preview_every})
             images: list[ImageData] = []
             for record in received(connection):
                 if "error" in record:
-                    raise error_of(record)
+                    raise native.error_of(record["error"])
                 if "result" in record:
-                    values = {**record["result"], "images": [], "backend": "lines"}
-                    done = GenerationResult.model_validate_json(json.dumps(values))
-                    return done.model_copy(update={"images": tuple(images)})
-                event = event_of(record)
+                    return native.result_of({**record["result"], "backend": "lines"}, tuple(images))
+                event = native.event_of(record)
                 context.emit(event)
                 if isinstance(event, PictureReady):
                     images.append(event.picture)
