@@ -31,7 +31,7 @@ SCHEMES: Final[Mapping[str, str]] = {
 
 EXTRA_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "local": ("torch", "diffusers", "transformers", "safetensors", "numpy", "scipy"),
-    "serve": ("fastapi", "uvicorn"),
+    "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "cryptography", "filelock"),
     "drawthings": ("grpc", "flatbuffers"),
     "train": ("torch", "diffusers", "transformers", "tokenizers", "yaml", "resvg_py", "jaxtyping"),
 }
