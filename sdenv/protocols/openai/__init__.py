@@ -12,6 +12,7 @@ from sdenv.protocols.openai.answered import (
     facts_of,
     header_text,
     images_answer,
+    images_body,
     model_record,
     models_answer,
     partial_event,
@@ -28,7 +29,6 @@ from sdenv.protocols.openai.asking import (
     Asked,
     Received,
     ReceivedPartial,
-    Upload,
     asked_of,
     assumed,
     completed_of,
@@ -39,7 +39,8 @@ from sdenv.protocols.openai.asking import (
     resolved_of,
 )
 from sdenv.protocols.openai.faults import MODEL_NOT_FOUND, error_body, error_of, param_of
-from sdenv.protocols.openai.pictures import encoded_as, picture_of_text, repaint_mask, transparent_mask
+from sdenv.protocols.openai.forms import Upload, form_body
+from sdenv.protocols.openai.pictures import encoded_as, picture_of_json, repaint_mask, transparent_mask
 from sdenv.protocols.openai.words import (
     CARRIES,
     EDITS,
@@ -90,8 +91,10 @@ __all__ = [
     "error_event",
     "error_of",
     "facts_of",
+    "form_body",
     "header_text",
     "images_answer",
+    "images_body",
     "json_object",
     "made_with_of",
     "model_record",
@@ -100,7 +103,7 @@ __all__ = [
     "param_of",
     "partial_event",
     "partial_of",
-    "picture_of_text",
+    "picture_of_json",
     "pictures_of",
     "repaint_mask",
     "resolved_of",

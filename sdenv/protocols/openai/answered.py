@@ -1,6 +1,5 @@
 """What a server of the images API answers: pictures, stream events, models."""
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from sdenv.core.backend import BackendStatus
 from sdenv.core.errors import SdenvError
 from sdenv.core.image import ImageData
 from sdenv.core.job_record import JobRecord
+from sdenv.protocols.inline import as_base64
 from sdenv.protocols.native import status_record
 from sdenv.protocols.openai.asked import Wanted
 from sdenv.protocols.openai.faults import error_body
@@ -89,19 +89,21 @@ def images_answer(
     }
 
 
+def images_body(
+    wanted: Wanted, pictures: Sequence[Finished], created: int, facts: Mapping[str, Any]
+) -> bytes:
+    """As `images_answer`, as JSON: megabytes, so best not written in an event loop."""
+    return json.dumps(images_answer(wanted, pictures, created, facts), allow_nan=False).encode()
+
+
 def _datum(wanted: Wanted, finished: Finished) -> dict[str, Any]:
-    """One picture; in both forms if the client did not say which it reads (OURS-4), with its seed (OURS-17)."""
+    """One picture: both forms if the client did not say which it reads (OURS-4); its seed (OURS-17)."""
     found: dict[str, Any] = {}
     if wanted.with_base64:
-        found["b64_json"] = base64_of(finished.picture)
+        found["b64_json"] = as_base64(finished.picture)
     if wanted.with_url:
         found["url"] = finished.url
     return {**found, "seed": finished.seed}
-
-
-def base64_of(picture: ImageData) -> str:
-    """The bytes of a file as this API writes them."""
-    return base64.b64encode(picture.data).decode("ascii")
 
 
 def partial_event(
@@ -164,7 +166,7 @@ def _event(name: str, values: Mapping[str, Any]) -> bytes:
 
 def _event_fields(wanted: Wanted, picture: ImageData, size: tuple[int, int], created: int) -> dict[str, Any]:
     return {
-        "b64_json": base64_of(picture),
+        "b64_json": as_base64(picture),
         "created_at": created,
         "size": size_text(size),
         "quality": "auto",

@@ -10,8 +10,9 @@ from typing import Any, Final
 from sdenv.core.errors import InvalidRequest, UnsupportedError
 from sdenv.core.image import PNG, ImageData
 from sdenv.core.request import GenerationRequest, parse_request
-from sdenv.protocols.loose import LooseFields, fault
+from sdenv.protocols.openai.loose import LooseFields, fault
 from sdenv.protocols.openai.pictures import picture_of_json, repaint_mask
+from sdenv.protocols.openai.prompt_arguments import with_extra_arguments
 from sdenv.protocols.openai.words import (
     EXTENSIONS,
     FORMATS,
@@ -76,8 +77,6 @@ _ASKS_FOR_NOTHING: Final[Mapping[str, frozenset[str]]] = {
 _ABOUT_THE_CALLER: Final = frozenset({"user", "safety_identifier", "metadata"})
 _OF_ANOTHER_MODEL: Final = frozenset({"gif", "svg"})  # output formats that no model here draws
 _SIZE: Final = re.compile(r"\s*(\d{1,6})\s*[xX\u00d7]\s*(\d{1,6})\s*")
-_EXTRA_ARGUMENTS: Final = re.compile(r"<sd_cpp_extra_args>(.*?)</sd_cpp_extra_args>", re.DOTALL)
-_LONGEST_EXTRA_CHARACTERS: Final = 100_000
 _SHOWN_NAMES: Final = 20
 
 
@@ -147,7 +146,7 @@ def _pictures(values: dict[str, Any]) -> list[ImageData]:
 def _wanted(
     call: Call, values: Mapping[str, Any], images: Sequence[ImageData], mask: ImageData | None
 ) -> Wanted:
-    fields = LooseFields(_with_extra_arguments(values))
+    fields = LooseFields(with_extra_arguments(values))
     request = _request(call, fields, images, mask)
     media_type = _media_type(fields)
     quality = _in_range(fields, "output_compression", 0, MAX_COMPRESSION)
@@ -269,43 +268,6 @@ def _says_nothing(name: str, value: Any) -> bool:
     if name in _ABOUT_THE_CALLER or value in ("", [], {}):
         return True
     return isinstance(value, str) and value.casefold() in _ASKS_FOR_NOTHING.get(name, ())
-
-
-# stable-diffusion.cpp's clients hide what the API has no words for in the prompt
-
-
-def _with_extra_arguments(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The fields with those that stand in `<sd_cpp_extra_args>{...}</sd_cpp_extra_args>` in the prompt."""
-    prompt = values.get("prompt")
-    if not isinstance(prompt, str) or (block := _EXTRA_ARGUMENTS.search(prompt)) is None:
-        return values
-    extra = _extra_arguments(block[1])
-    rest = f"{prompt[: block.start()]}{prompt[block.end() :]}".strip()
-    return {**values, **_flat(extra), "prompt": extra.get("prompt", rest)}
-
-
-def _extra_arguments(text: str) -> dict[str, Any]:
-    try:
-        extra = json.loads(text) if len(text) <= _LONGEST_EXTRA_CHARACTERS else None
-    except (ValueError, RecursionError):
-        extra = None
-    if not isinstance(extra, dict):
-        raise fault("prompt", "holds sd_cpp_extra_args that are not a JSON object")
-    return extra
-
-
-def _flat(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Its nested words as plain fields; `{"steps": 20}` is taken as well as `sample_params.sample_steps`."""
-    flat = {name: value for name, value in extra.items() if name not in ("sample_params", "batch_count")}
-    sample = extra.get("sample_params")
-    if isinstance(sample, dict):
-        flat |= {name: value for name, value in sample.items() if name != "guidance"}
-        guidance = sample.get("guidance")
-        if isinstance(guidance, dict) and guidance.get("txt_cfg") is not None:
-            flat["guidance_scale"] = guidance["txt_cfg"]
-    if extra.get("batch_count") is not None:
-        flat["n"] = extra["batch_count"]
-    return flat
 
 
 def json_object(body: bytes) -> dict[str, Any]:

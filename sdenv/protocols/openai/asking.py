@@ -13,7 +13,9 @@ from sdenv.core.events import Notice
 from sdenv.core.families import family_named
 from sdenv.core.image import ImageData
 from sdenv.core.request import GenerationRequest, ResolvedRequest
-from sdenv.protocols.native.reading import Record, reading, texts
+from sdenv.protocols.native.reading import Record, reading
+from sdenv.protocols.native.reading import texts as texts_of
+from sdenv.protocols.openai.forms import Upload, form_body
 from sdenv.protocols.openai.pictures import transparent_mask
 from sdenv.protocols.openai.words import EDITS, EXTENSION, EXTENSIONS, GENERATIONS
 
@@ -23,40 +25,24 @@ _INPUTS: Final = ("init_image", "mask")
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """A file of a form.
-
-    Attributes:
-        field: `image` or `mask`.
-        file_name: Some servers tell the type by it.
-        picture: The file.
-    """
-
-    field: str
-    file_name: str
-    picture: ImageData
-
-
-@dataclass(frozen=True, slots=True)
 class Asked:
     """What to send.
 
     Attributes:
         path: With the prefix `/v1`.
-        values: JSON values; with uploads the fields of a form, as `form_values`.
-        uploads: The files; empty = the body is JSON.
+        values: The fields.
+        uploads: The files; empty = the body is JSON, else a form.
     """
 
     path: str
     values: Mapping[str, Any]
     uploads: tuple[Upload, ...] = ()
 
-    def form_values(self) -> dict[str, str]:
-        """The values as the texts of a form."""
-        return {
-            name: value if isinstance(value, str) else json.dumps(value)
-            for name, value in self.values.items()
-        }
+    def body(self) -> tuple[str, bytes]:
+        """The content type and the body."""
+        if not self.uploads:
+            return "application/json", json.dumps(self.values, allow_nan=False).encode()
+        return form_body({name: _form_text(value) for name, value in self.values.items()}, self.uploads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +79,10 @@ class ReceivedPartial:
     data: bytes
     index: int
     step: int
+
+
+def _form_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def asked_of(
@@ -231,7 +221,7 @@ def resolved_of(facts: Record, request: GenerationRequest) -> ResolvedRequest:
 
 def made_with_of(facts: Record) -> Mapping[str, str]:
     """What decides about the last bit, as an sdenv server says it."""
-    return reading("what it made it with", lambda: MappingProxyType(texts(facts["made_with"])))
+    return reading("what it made it with", lambda: MappingProxyType(texts_of(facts["made_with"])))
 
 
 def notices_of(facts: Record) -> tuple[Notice, ...]:

@@ -1,6 +1,6 @@
 """Errors as OpenAI says them, and what a client makes of them.
 
-    {"error": {"message": "...", "type": "invalid_request_error", "param": "model", "code": "model_not_found"}}
+    {"error": {"message": "...", "type": "invalid_request_error", "param": "size", "code": "invalid-request"}}
 
 Clients repeat 408, 409, 429 and 5xx unless `x-should-retry: false` forbids it (OURS-5 to 7); which status an
 error gets is the server's table.

@@ -1,59 +1,28 @@
 """Pictures as this API has them: data URIs, masks by transparency, and the file types of answers."""
 
-import base64
-import binascii
 import io
-import re
 from typing import Any, Final
 
-from sdenv.core.errors import BadImage, BadMask, UnsupportedError
-from sdenv.core.image import JPEG, MAX_ENCODED_BYTES, ImageData, decode, encode_png, size_of
-from sdenv.protocols.loose import fault
+from sdenv.core.errors import BadMask, UnsupportedError
+from sdenv.core.image import JPEG, ImageData, decode, encode_png, size_of
+from sdenv.protocols.inline import inline_picture
+from sdenv.protocols.openai.loose import fault
 
-_DATA_URI: Final = re.compile(r"data:[\w.+/-]*(?:;[\w.=+-]+)*;base64,", re.ASCII)
-_REMOTE: Final = re.compile(r"[a-zA-Z][\w.+-]{1,15}://")
-_BLANK: Final = re.compile(r"\s+")
-_BASE64: Final = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _NO_TRANSPARENCY: Final = 255
 _BEST_JPEG_QUALITY: Final = 95  # above it Pillow's files grow by half, and no eye sees a difference
 _FULL_COLOUR_QUALITY: Final = 90
 
 
-def picture_of_text(text: str, name: str) -> ImageData:
-    """The picture in a data URI or in bare base64: blanks are allowed, missing padding is added (OURS-13).
+def picture_of_json(value: Any, name: str) -> ImageData:
+    """The picture in a JSON value: `{"image_url": "data:..."}`, or a text: a data URI, or bare base64.
 
     Args:
-        text: What a client sent.
+        value: What a client sent.
         name: The field, for errors.
 
     Raises:
-        UnsupportedError: It is an address; nothing is fetched because a client says so.
-        BadImage: It is not a picture, or a larger one than is read.
-    """
-    start = _DATA_URI.match(text)
-    if start is None and (remote := _REMOTE.match(text.lstrip())):
-        raise UnsupportedError(
-            "This server does not fetch pictures from addresses.",
-            why=f"{name}: an address that begins with {remote[0]!r}.",
-            hint="Send the picture itself, as a file or as a data URI (data:image/png;base64,...).",
-        )
-    if len(text) > MAX_ENCODED_BYTES * 4 // 3 + 100:
-        raise BadImage(f"{name} has more than {MAX_ENCODED_BYTES} bytes.")
-    bare = _BLANK.sub("", text[start.end() :] if start else text).rstrip("=")
-    if not _BASE64.fullmatch(bare):
-        raise BadImage("What was sent is not a picture.", why=f"{name}: neither base64 nor a data URI.")
-    try:
-        data = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
-    except binascii.Error as error:
-        raise BadImage("What was sent is not a picture.", why=f"{name}: {error}.") from error
-    return ImageData.from_bytes(data, name)
-
-
-def picture_of_json(value: Any, name: str) -> ImageData:
-    """The picture in a JSON value: `{"image_url": "data:..."}`, or a text as `picture_of_text` has it.
-
-    Raises:
-        UnsupportedError: It is a `file_id`: this server keeps no files of clients. Or as `picture_of_text`.
+        UnsupportedError: It is a `file_id`: this server keeps no files of clients.
+        BadImage: It is an address, which is not fetched because a client says so; or no picture.
         InvalidRequest: It is something else.
     """
     if isinstance(value, dict):
@@ -67,7 +36,7 @@ def picture_of_json(value: Any, name: str) -> ImageData:
         value = address.get("url") if isinstance(address, dict) else address
     if not isinstance(value, str):
         raise fault(name, 'must be a picture: {"image_url": "data:image/png;base64,..."}')
-    return picture_of_text(value, name)
+    return inline_picture(value, name)
 
 
 def repaint_mask(mask: ImageData, picture: ImageData) -> ImageData:
@@ -101,7 +70,7 @@ def repaint_mask(mask: ImageData, picture: ImageData) -> ImageData:
 
 
 def transparent_mask(mask: ImageData) -> ImageData:
-    """The mask of a request as this API wants it: white = repaint becomes transparent. As `repaint_mask` reads it.
+    """A mask of ours as this API wants it: white = repaint becomes transparent = edit.
 
     Raises:
         BadImage: It is not a picture.
