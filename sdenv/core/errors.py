@@ -182,6 +182,7 @@ class JobNotFinished(UsageError):
     """A job is asked for something that only a finished one has, or a finished one is to be cancelled."""
 
     code = "job-not-finished"
+    repeats = False
 
 
 class KeyReused(UsageError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
+    from sdenv.core.events import Notice
     from sdenv.services.engine import Engine
 
 
@@ -43,6 +44,10 @@ class Server(ABC):
             address: Where to listen.
             ready: Called once with the address that was really bound, as soon as clients can connect.
         """
+
+    def notices(self) -> "tuple[Notice, ...]":
+        """What a person should know of a server that listens: a fingerprint, what it has to do without."""
+        return ()
 
     @abstractmethod
     def stop(self) -> None:

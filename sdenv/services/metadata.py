@@ -132,6 +132,19 @@ def with_metadata(picture: ImageData, made: PictureFacts) -> ImageData:
     return picture if len(exif) > MAX_JPEG_EXIF_BYTES else with_exif(picture, exif)
 
 
+def with_metadata_of(picture: ImageData, original: ImageData) -> ImageData:
+    """A picture in another format, with what the original says about how it was made.
+
+    Only as far as its format carries it: in a JPEG or WebP without sdenv's own text.
+    """
+    texts = png_texts(original.data) if original.media_type == PNG else {PARAMETERS: _user_comment(original)}
+    kept = {keyword: texts[keyword] for keyword in (PARAMETERS, OWN) if texts.get(keyword)}
+    if picture.media_type == PNG:
+        return picture.model_copy(update={"data": png_with_texts(picture.data, kept)})
+    exif = user_comment_exif(kept.get(PARAMETERS, ""))
+    return picture if PARAMETERS not in kept or len(exif) > MAX_JPEG_EXIF_BYTES else with_exif(picture, exif)
+
+
 def read_metadata(data: bytes) -> Recovered:
     """What a picture says about how it was made: sdenv's own text first, then those of other programs.
 

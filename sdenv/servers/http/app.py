@@ -1,32 +1,75 @@
 """All dialects as one ASGI application, behind the guards."""
 
-import logging
-from typing import Final
+from http import HTTPStatus
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from starlette.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
 
-from sdenv import __version__
-from sdenv.core.errors import InvalidRequest, SdenvError
-from sdenv.servers.http import native
+from sdenv.core.errors import InternalError, InvalidRequest, SdenvError, UnknownName
+from sdenv.protocols.native import PREFIX
+from sdenv.servers.http import about, native
+from sdenv.servers.http.access import COOKIE, OPEN_PATHS, Access
+from sdenv.servers.http.answers import error_response
+from sdenv.servers.http.bodies import BodyReader
 from sdenv.servers.http.context import Service
 from sdenv.servers.http.dialect import Dialect, dialect_of
+from sdenv.servers.http.guards import Guards
+from sdenv.servers.http.schemas import Submission
 
-ROUTERS: Final[tuple[Dialect, ...]] = (
-    Dialect("native", native.router, ("/sdenv/v1",), native.error_response),
-)
-"""Every dialect on the port; a new one is one module and one row."""
+ROUTERS: Final[tuple[Dialect, ...]] = (Dialect("native", native.router, (PREFIX,), error_response),)
+"""Every dialect on the port; a new one is one module and one row. The first answers for paths of nobody."""
 
-_logger = logging.getLogger(__name__)
+_SUMMARY: Final = "Makes pictures: jobs that are never lost, their events as they happen, their results."
 
 
 def build_app(service: Service, dialects: tuple[Dialect, ...] = ROUTERS) -> FastAPI:
     """The application without its guards."""
-    app = FastAPI(title="sdenv", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="sdenv",
+        version=service.version,
+        description=_SUMMARY,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.include_router(about.router(service))
     for dialect in dialects:
         app.include_router(dialect.router(service), include_in_schema=dialect.name == "native")
+    _add_errors(app, dialects)
+    _complete_document(app, needs_token=service.settings.has_tokens)
+    return app
 
+
+def guarded(
+    app: FastAPI,
+    service: Service,
+    access: Access | None,
+    bodies: BodyReader,
+    dialects: tuple[Dialect, ...] = ROUTERS,
+) -> Guards:
+    """The application behind its guards.
+
+    Args:
+        app: All routes.
+        service: What they work with.
+        access: Who may ask; None = everybody who can connect.
+        bodies: Reads the bodies of all listeners.
+        dialects: As in `build_app`.
+    """
+
+    def answer(path: str, error: SdenvError) -> Response:
+        return dialect_of(path, dialects).error_response(error)
+
+    def observe(path: str, status: int) -> None:
+        service.metrics.answered(dialect_of(path, dialects).name, status)
+
+    return Guards(app, access, bodies, answer, observe)
+
+
+def _add_errors(app: FastAPI, dialects: tuple[Dialect, ...]) -> None:
     async def on_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, SdenvError)
         return dialect_of(request.url.path, dialects).error_response(error)
@@ -38,12 +81,54 @@ def build_app(service: Service, dialects: tuple[Dialect, ...] = ROUTERS) -> Fast
             return dialect.invalid_response(error)
         return dialect.error_response(invalid(error))
 
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if request.url.path.startswith(PREFIX):
+            return _no_route(request, error)
+        return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+
+    async def on_crash(request: Request, _: Exception) -> Response:
+        crash = InternalError("The server has made a mistake; its log says more.")
+        response = dialect_of(request.url.path, dialects).error_response(crash)
+        response.status_code = HTTPStatus.INTERNAL_SERVER_ERROR
+        return response
+
     app.add_exception_handler(SdenvError, on_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
-    return app
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(Exception, on_crash)  # starlette raises it again, and the guards log it
+
+
+def _no_route(request: Request, error: HTTPException) -> Response:
+    """A path or method that is not there, as sdenv's own API says it."""
+    what = f"There is no {request.method} {request.url.path[:200]}."
+    response = error_response(UnknownName(what, hint="GET /docs lists the routes."))
+    response.status_code = error.status_code
+    response.headers.update(error.headers or {})
+    return response
 
 
 def invalid(error: RequestValidationError) -> InvalidRequest:
     """FastAPI's list of faults as one error, without the values: they may be long, or secret."""
     faults = (f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors())
     return InvalidRequest("The request is not valid.", why=f"{'; '.join(faults)}.")
+
+
+def _complete_document(app: FastAPI, *, needs_token: bool) -> None:
+    """Adds to the OpenAPI document what FastAPI does not see: the body that we parse, and the tokens."""
+    document = FastAPI.openapi(app)
+    components: dict[str, Any] = document["components"]
+    body = Submission.model_json_schema(ref_template="#/components/schemas/{model}")
+    components["schemas"].update(body.pop("$defs", {}))
+    components["schemas"]["Submission"] = body
+    if needs_token:
+        components["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "basic": {"type": "http", "scheme": "basic", "description": "The token is the password."},
+            "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+        }
+        for path, methods in document["paths"].items():
+            for route in methods.values():
+                route["security"] = (
+                    [] if path in OPEN_PATHS else [{"bearer": []}, {"basic": []}, {"cookie": []}]
+                )

@@ -7,11 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
+from sdenv import __version__
+from sdenv.core.request import GenerationRequest
+from sdenv.servers.http.limits import allowed_priority, check_limits
+from sdenv.servers.http.metrics import Metrics
+from sdenv.servers.http.principal import Principal
 from sdenv.servers.http.settings import HttpSettings
 from sdenv.services.engine import Engine
 
 if TYPE_CHECKING:
-    from sdenv.services.jobs import Jobs
+    from sdenv.services.jobs import Accepted, Jobs
 
 
 @final
@@ -60,8 +65,9 @@ class Service:
         engine: The backend, for what it can do; jobs go through `jobs`.
         jobs: The queue.
         settings: What was set.
+        metrics: The numbers.
+        queue_size: How many jobs may wait.
         version: Of sdenv.
-        kind: Name of the backend in the table of backends, as far as it is known.
         dialects: Names of the dialects on this port.
         watchers: Who waits for which job.
         lifetime: Whether the server is about to end.
@@ -70,8 +76,51 @@ class Service:
     engine: Engine
     jobs: "Jobs"
     settings: HttpSettings
-    version: str
-    kind: str = ""
+    metrics: Metrics
+    queue_size: int
+    version: str = __version__
     dialects: tuple[str, ...] = ()
     watchers: Watchers = field(default_factory=Watchers)
     lifetime: Lifetime = field(default_factory=Lifetime)
+
+    def accept(
+        self,
+        request: GenerationRequest,
+        asker: Principal,
+        *,
+        dialect: str,
+        priority: int = 0,
+        durable: bool = True,
+        key: str | None = None,
+        allow_degraded: bool = False,
+        preview_every: int = 0,
+    ) -> "Accepted":
+        """Accepts a job as `Jobs.accept` does, within the limits of this server; blocks for the disk.
+
+        Args:
+            request: What is wanted.
+            asker: Who wants it.
+            dialect: As in `Jobs.accept`, and all that follow.
+            priority: Above 0 only for those who see all jobs.
+            durable: Whether it runs again after a crash.
+            key: Idempotency key.
+            allow_degraded: Leave out what is optional and cannot be done.
+            preview_every: A preview every so many steps; 0 = none.
+
+        Raises:
+            InvalidRequest: It asks for more than this server allows.
+            BadImage: One of its pictures is not one, or would be too large.
+            BadMask: The mask has another size than the picture that it belongs to.
+            SdenvError: As `Jobs.accept`.
+        """
+        check_limits(request, self.settings.limits)
+        return self.jobs.accept(
+            request,
+            dialect=dialect,
+            owner=asker.name,
+            priority=allowed_priority(priority, asker),
+            durable=durable,
+            key=key,
+            allow_degraded=allow_degraded,
+            preview_every=preview_every,
+        )

@@ -22,6 +22,11 @@ class Principal:
     sees_all: bool = True
 
     @property
+    def is_stranger(self) -> bool:
+        """Whether nothing is known of it but that it may ask for what is open to everybody."""
+        return not self.name and not self.sees_all
+
+    @property
     def owner(self) -> str | None:
         """What calls of `Jobs` take as `owner`: None = everybody's jobs."""
         return None if self.sees_all else self.name

@@ -2,25 +2,36 @@
 
 import asyncio
 import socket
+import ssl
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
-from sdenv import __version__
-from sdenv.core.errors import PortInUse
+from sdenv.core.errors import Denied
+from sdenv.core.events import Notice
 from sdenv.core.server import Address, Server, ServerSettings
-from sdenv.servers.http.app import ROUTERS, build_app
+from sdenv.servers.http.access import Access
+from sdenv.servers.http.app import ROUTERS, build_app, guarded
+from sdenv.servers.http.bodies import BodyReader
 from sdenv.servers.http.context import Service
-from sdenv.servers.http.principal import STATE_KEY, Principal
+from sdenv.servers.http.guards import Guards
+from sdenv.servers.http.metrics import Metrics
 from sdenv.servers.http.settings import HttpSettings
+from sdenv.servers.http.slow import connection_type
+from sdenv.servers.http.sockets import bound, unix_socket
+from sdenv.servers.http.tls import fingerprint_of, own_certificate, own_names, server_context
 from sdenv.services.engine import Engine
 
 if TYPE_CHECKING:
     import uvicorn
 
     from sdenv.services.jobs import Jobs
+
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_LAST_WORDS_S: Final = 5  # how long answers that are being sent may take when the server ends
+_TICK_S: Final = 0.001
 
 
 @final
@@ -32,26 +43,47 @@ class HttpServer(Server):
     def __init__(self, settings: HttpSettings) -> None:
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self._stopped = False
+        self._stop = asyncio.Event()
+        self._notices: tuple[Notice, ...] = ()
 
     def serve(self, engine: Engine, address: Address, ready: Callable[[Address], None]) -> None:
-        """See `Server.serve`.
+        """See `Server.serve`. Told to stop, it lets running jobs end, for `drain_s` at most.
 
         Raises:
             PortInUse: Another program listens there.
             FolderInUse: Another server keeps its jobs in the data folder.
             Denied: Other machines could reach it, and no token is set.
         """
-        with self._data_dir() as folder, self._jobs(engine, folder) as jobs:
-            asyncio.run(self._serve(engine, jobs, address, ready))
+        settings = self._settings
+        if address.host not in LOOPBACK and not settings.has_tokens and not settings.insecure:
+            raise Denied(
+                f"At {address.host} other machines can use this server, and no token is set.",
+                hint="Give --token-file FILE, or say --insecure.",
+            )
+        with ExitStack() as stack:
+            folder = stack.enter_context(self._data_dir())
+            listener = stack.enter_context(bound(address))
+            here = Address(*listener.getsockname()[:2])
+            context = self._tls_context(folder, here)
+            own_socket = stack.enter_context(unix_socket(settings.socket_path))
+            self._note_socket(own_socket)
+            metrics = Metrics()
+            jobs = stack.enter_context(self._jobs(engine, folder, metrics))
+            listeners = _Listeners(here, listener, context, own_socket)
+            asyncio.run(self._serve(engine, jobs, metrics, listeners, ready))
 
     def stop(self) -> None:
         """See `Server.stop`."""
-        self._stopped = True
-        if self._loop is not None and self._stop is not None:
-            with _closed_loop_is_fine():
-                self._loop.call_soon_threadsafe(self._stop.set)
+        loop = self._loop
+        if loop is None:
+            self._stop.set()
+            return
+        with suppress(RuntimeError):  # its loop has ended by itself
+            loop.call_soon_threadsafe(self._stop.set)
+
+    def notices(self) -> tuple[Notice, ...]:
+        """See `Server.notices`."""
+        return self._notices
 
     @contextmanager
     def _data_dir(self) -> Iterator[Path]:
@@ -62,85 +94,108 @@ class HttpServer(Server):
             yield Path(folder)
 
     @contextmanager
-    def _jobs(self, engine: Engine, folder: Path) -> "Iterator[Jobs]":
+    def _jobs(self, engine: Engine, folder: Path, metrics: Metrics) -> "Iterator[Jobs]":
         from sdenv.services.jobs import Jobs, Retention
 
         settings = self._settings
-        retention = Retention(settings.max_age_s, settings.max_jobs, settings.max_bytes)
-        shares = {name: token.share for name, token in settings.tokens.items()}
-        jobs = Jobs(engine, folder, queue_size=settings.queue_size, retention=retention, shares=shares)
-        try:
+        with Jobs(
+            engine,
+            folder,
+            queue_size=settings.queue_size,
+            retention=Retention(settings.max_age_s, settings.max_jobs, settings.max_bytes),
+            shares={name: token.share for name, token in settings.tokens.items()},
+            observer=metrics,
+        ) as jobs:
             yield jobs
-        finally:
-            jobs.close()
+
+    def _tls_context(self, folder: Path, address: Address) -> ssl.SSLContext | None:
+        settings = self._settings
+        if settings.tls_cert is not None and settings.tls_key is not None:
+            return server_context(settings.tls_cert, settings.tls_key)
+        if not settings.tls:
+            return None
+        certificate, key = own_certificate(folder / "tls", own_names(address.host, *settings.hosts))
+        text = f"Fingerprint of the certificate: {fingerprint_of(certificate)}"
+        self._notices += (Notice("tls-fingerprint", text),)
+        return server_context(certificate, key)
+
+    def _note_socket(self, own_socket: socket.socket | None) -> None:
+        if own_socket is None and self._settings.socket_path is not None:
+            text = f"Another server has the socket {self._settings.socket_path}; this one serves without."
+            self._notices += (Notice("socket-taken", text),)
 
     async def _serve(
-        self, engine: Engine, jobs: "Jobs", address: Address, ready: Callable[[Address], None]
+        self,
+        engine: Engine,
+        jobs: "Jobs",
+        metrics: Metrics,
+        listeners: "_Listeners",
+        ready: Callable[[Address], None],
     ) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        service = Service(
-            engine, jobs, self._settings, __version__, dialects=tuple(each.name for each in ROUTERS)
-        )
-        app = build_app(service)
-
-        async def guarded(scope: Any, receive: Any, send: Any) -> None:
-            scope["state"][STATE_KEY] = Principal()
-            await app(scope, receive, send)
-
-        listener = bound(address)
-        server = uvicorn_server(guarded)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        self._loop = asyncio.get_running_loop()
+        settings = self._settings
+        size = engine.queue_size if settings.queue_size is None else settings.queue_size
+        names = tuple(dialect.name for dialect in ROUTERS)
+        service = Service(engine, jobs, settings, metrics, size, dialects=names)
+        servers = listeners.servers(service)
+        running = [asyncio.create_task(server.serve(sockets=[at])) for server, at in servers]
         try:
-            while not server.started:
-                await asyncio.sleep(0.001)
-            ready(Address(*listener.getsockname()[:2]))
-            if not self._stopped:
-                await self._stop.wait()
+            while not all(server.started for server, _ in servers):
+                await asyncio.sleep(_TICK_S)
+            ready(listeners.address)
+            await self._stop.wait()
             service.lifetime.draining = True
-            await asyncio.to_thread(jobs.drain, self._settings.drain_s)
-            service.lifetime.closing.set()
+            await asyncio.to_thread(jobs.drain, settings.drain_s)
         finally:
-            server.should_exit = True
-            await serving
+            service.lifetime.closing.set()
+            for server, _ in servers:
+                server.should_exit = True
+            await asyncio.gather(*running)
 
 
-@contextmanager
-def _closed_loop_is_fine() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError:  # it has ended by itself
-        return
+@final
+class _Listeners:
+    """Where one server listens."""
+
+    def __init__(
+        self,
+        address: Address,
+        port: socket.socket,
+        context: ssl.SSLContext | None,
+        own_socket: socket.socket | None,
+    ) -> None:
+        self.address = address
+        self._port = port
+        self._context = context
+        self._own_socket = own_socket
+
+    def servers(self, service: Service) -> "list[tuple[uvicorn.Server, socket.socket]]":
+        """One server for each listener; they share everything but their guards."""
+        app, settings = build_app(service), service.settings
+        bodies = BodyReader(settings.limits.body_bytes, settings.body_s)
+        access = Access(settings, self.address)
+        found = [(_server(guarded(app, service, access, bodies), settings, self._context), self._port)]
+        if self._own_socket is not None:
+            found.append((_server(guarded(app, service, None, bodies), settings, None), self._own_socket))
+        return found
 
 
-def uvicorn_server(app: Any) -> "uvicorn.Server":
+def _server(app: Guards, settings: HttpSettings, context: ssl.SSLContext | None) -> "uvicorn.Server":
     """A uvicorn that says nothing, asks nobody and believes no header of a proxy."""
     import uvicorn
 
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=connection_type(settings.header_s),
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="critical",
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=5,
+        limit_concurrency=settings.max_connections,
+        timeout_graceful_shutdown=_LAST_WORDS_S,
+        ssl_context_factory=None if context is None else lambda *_: context,
     )
     return uvicorn.Server(config)
-
-
-def bound(address: Address) -> socket.socket:
-    """A socket bound to the address.
-
-    Raises:
-        PortInUse: Another program listens there.
-    """
-    try:
-        return socket.create_server((address.host, address.port), backlog=512)
-    except OSError as error:
-        raise PortInUse(
-            f"The port {address.port} of {address.host} cannot be used.",
-            why=f"{error}.",
-            hint="Give another --port.",
-        ) from error

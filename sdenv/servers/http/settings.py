@@ -21,14 +21,14 @@ class Token(BaseModel):
 
     Attributes:
         secret: What the client sends.
-        share: Its part of the queue and of the turns, relative to the other tokens.
+        share: The part of the queue that it may fill, and its weight when tokens take turns.
         sees_all: Whether it may see and cancel the jobs of the other tokens.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     secret: SecretStr
-    share: Annotated[float, Field(gt=0.0, le=1e6, allow_inf_nan=False)] = 1.0
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     sees_all: bool = False
 
 

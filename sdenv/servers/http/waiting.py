@@ -1,7 +1,7 @@
 """Waiting for a job on behalf of a client that waits for the answer to its request."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,10 @@ async def run_to_end(service: Service, request: Request, accepted: "Accepted") -
     """
     job_id = accepted.job.id
     with service.watchers.waiting(job_id):
-        ended = await while_connected(service, request, _ended(service, job_id))
-    if ended:
+        first = await first_of(
+            _ended(service, job_id), hung_up(request.receive), service.lifetime.closing.wait()
+        )
+    if first == 0:
         return await asyncio.to_thread(service.jobs.get, job_id)
     if service.lifetime.closing.is_set():
         raise ServerStopping("The server ends before the picture is made.", hint="Ask again in a moment.")
@@ -40,27 +42,30 @@ async def run_to_end(service: Service, request: Request, accepted: "Accepted") -
     raise Cancelled("The client has hung up.")
 
 
-async def while_connected(service: Service, request: Request, work: Coroutine[Any, Any, None]) -> bool:
-    """Does work until it is done, the client has hung up, or the server ends.
+async def first_of(*works: Coroutine[Any, Any, object]) -> int:
+    """Runs several things at once until one of them is done, and ends the others.
 
     Returns:
-        Whether the work was done.
+        Which one was done first; of several the first in the list.
+
+    Raises:
+        Exception: What that one has raised.
     """
-    working = asyncio.create_task(work)
-    others = (
-        asyncio.create_task(hung_up(request.receive)),
-        asyncio.create_task(service.lifetime.closing.wait()),
-    )
+    tasks = [asyncio.create_task(work) for work in works]
     try:
-        await asyncio.wait((working, *others), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            return False
-        await working
-        return True
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        first = next(index for index, task in enumerate(tasks) if task.done())
+        tasks[first].result()
+        return first
     finally:
-        for task in (working, *others):
-            task.cancel()
-        await asyncio.wait((working, *others))
+        await ended(*tasks)
+
+
+async def ended(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancels tasks, waits until they are over, and forgets how they ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def hung_up(receive: Callable[[], Awaitable[Any]]) -> None:
@@ -70,5 +75,10 @@ async def hung_up(receive: Callable[[], Awaitable[Any]]) -> None:
 
 
 async def _ended(service: Service, job_id: str) -> None:
-    async for _ in service.jobs.watch(job_id):
-        pass
+    events = service.jobs.watch(job_id)
+    try:
+        async for _ in events:
+            pass
+    finally:
+        if isinstance(events, AsyncGenerator):
+            await events.aclose()

@@ -1,0 +1,170 @@
+"""What the server is: its status, models and capabilities, whether it lives, its numbers, its pages."""
+
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+from fastapi import APIRouter, Form, Query, Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from sdenv.core.backend import BackendStatus
+from sdenv.core.errors import Denied, SdenvError, ServerStopping
+from sdenv.protocols.native import (
+    NATIVE_VERSION,
+    PREFIX,
+    capabilities_record,
+    model_record,
+    status_record,
+)
+from sdenv.servers.http import schemas
+from sdenv.servers.http.access import COOKIE, Access
+from sdenv.servers.http.answers import errors
+from sdenv.servers.http.context import Service
+from sdenv.servers.http.limits import limited
+from sdenv.servers.http.pages import HTML_HEADERS, front_page, routes_page
+from sdenv.servers.http.principal import principal_of
+
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_COOKIE_S: Final = 30 * 24 * 3600
+
+
+def router(service: Service) -> APIRouter:
+    """The routes."""
+    routes = APIRouter()
+    _add_facts(routes, service)
+    _add_health(routes, service)
+    _add_pages(routes, service)
+    return routes
+
+
+def status_of(service: Service) -> BackendStatus:
+    """What the backend says of itself, within the limits of this server."""
+    return limited(service.engine.status(), service.settings.limits)
+
+
+def _add_facts(routes: APIRouter, service: Service) -> None:
+    @routes.get(
+        f"{PREFIX}/status", tags=["server"], responses={200: {"model": schemas.Status}, **errors(503)}
+    )
+    def status() -> Response:
+        """What the server and its backend are, and how full the queue is."""
+        found, counts = status_of(service), service.jobs.counts()
+        queue = {
+            "queued": counts.queued,
+            "running": counts.running,
+            "size": service.queue_size,
+            "draining": service.lifetime.draining,
+        }
+        return JSONResponse(
+            {
+                **status_record(found),
+                "kind": found.name,
+                "server": {"name": "sdenv", "version": service.version},
+                "dialects": list(service.dialects),
+                "queue": queue,
+            }
+        )
+
+    @routes.get(
+        f"{PREFIX}/models", tags=["server"], responses={200: {"model": schemas.ModelList}, **errors(503)}
+    )
+    def models() -> Response:
+        """The models; the first is the default."""
+        found = [model_record(model) for model in status_of(service).models]
+        return JSONResponse({"v": NATIVE_VERSION, "models": found})
+
+    @routes.get(
+        f"{PREFIX}/capabilities",
+        tags=["server"],
+        responses={200: {"model": schemas.CapabilitiesBody}, **errors(422, 503)},
+    )
+    def capabilities(
+        model: Annotated[
+            str | None, Query(min_length=1, max_length=1024, description="Default: the default model.")
+        ] = None,
+    ) -> Response:
+        """What can be done with a model."""
+        found = capabilities_record(status_of(service).capabilities_for(model))
+        return JSONResponse({"v": NATIVE_VERSION, "model": model, "capabilities": found})
+
+    @routes.get(
+        f"{PREFIX}/backends", tags=["server"], responses={200: {"model": schemas.BackendList}, **errors(503)}
+    )
+    def backends() -> Response:
+        """What makes the pictures."""
+        found = service.engine.status()
+        row = {
+            "name": service.engine.name,
+            "kind": found.name,
+            "version": found.version,
+            "models": [model.name for model in found.models],
+        }
+        return JSONResponse({"v": NATIVE_VERSION, "backends": [row]})
+
+
+def _add_health(routes: APIRouter, service: Service) -> None:
+    @routes.get("/health", tags=["health"], responses={200: {"model": schemas.Health}, **errors()})
+    async def health() -> Response:
+        """Whether the server answers. Needs no token."""
+        return JSONResponse({"status": "OK"})
+
+    @routes.get("/ready", tags=["health"], responses={200: {"model": schemas.Readiness}, **errors(503)})
+    def ready() -> Response:
+        """Whether the server takes jobs and its backend is there. Needs no token."""
+        if service.lifetime.draining:
+            raise ServerStopping("The server is about to end.")
+        service.engine.status()
+        return JSONResponse({"ready": True})
+
+    @routes.get(
+        "/metrics",
+        tags=["health"],
+        response_class=Response,
+        responses={200: {"description": "For Prometheus.", "content": {"text/plain": {}}}, **errors()},
+    )
+    def metrics() -> Response:
+        """Numbers for Prometheus."""
+        return Response(service.metrics.text(service.jobs.counts()), media_type=METRICS_TYPE)
+
+
+def _add_pages(routes: APIRouter, service: Service) -> None:
+    access = Access(service.settings)
+
+    @routes.get(
+        "/",
+        tags=["pages"],
+        responses={200: {"model": schemas.Root, "content": {"text/html": {}}}, **errors()},
+    )
+    def root(request: Request) -> Response:
+        """The page for browsers, JSON for programs. Needs no token."""
+        asker = principal_of(request)
+        model = None if asker.is_stranger else default_model(service)
+        if "text/html" not in request.headers.get("accept", ""):
+            return JSONResponse({"status": "OK", "model": model})
+        return HTMLResponse(front_page(service, asker, model), headers=HTML_HEADERS)
+
+    @routes.post("/login", include_in_schema=False)
+    def login(request: Request, token: Annotated[str, Form(max_length=4096)]) -> Response:
+        """Takes a token from the page's form and gives it back as a cookie that only this server gets."""
+        if access.needs_token and access.holder(token) is None:
+            raise Denied("The token is not one that this server knows.")
+        answer = RedirectResponse("/", 303)
+        secure = request.url.scheme == "https"
+        answer.set_cookie(
+            COOKIE, quote(token, safe=""), _COOKIE_S, httponly=True, samesite="strict", secure=secure
+        )
+        return answer
+
+    @routes.get("/docs", include_in_schema=False)
+    def docs(request: Request) -> Response:
+        """The routes as a page."""
+        document: dict[str, Any] = request.app.openapi()
+        return HTMLResponse(routes_page(document), headers=HTML_HEADERS)
+
+
+def default_model(service: Service) -> str | None:
+    """Name of the model that is used when none is named; None = the backend does not tell."""
+    try:
+        models = service.engine.status().models
+    except SdenvError:
+        return None
+    return models[0].name if models else None

@@ -1,0 +1,153 @@
+"""What stands before every route, whatever its dialect: pure ASGI, so that no route can be without it."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final, final
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sdenv.core.errors import InternalError, NoStepInTime, RequestTooLarge, SdenvError
+from sdenv.servers.http.access import OPEN_FOLDER, Access, Asked
+from sdenv.servers.http.bodies import BodyReader
+from sdenv.servers.http.principal import STATE_KEY, Principal
+
+METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+
+HEADERS: Final[Mapping[str, str]] = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+"""On every answer that does not say otherwise: nothing in it runs, no page of another origin embeds it."""
+
+_logger = logging.getLogger(__name__)
+
+
+@final
+class Guards:
+    """Lets in what may come in, and nothing of ours out that should stay here.
+
+    Args:
+        app: All routes.
+        access: Who may ask; None = everybody who can connect (a socket that only its owner can open).
+        bodies: Reads bodies.
+        answer: Says an error in the dialect of a path.
+        observe: Is told the path and status of each answer.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        access: Access | None,
+        bodies: BodyReader,
+        answer: Callable[[str, SdenvError], Response],
+        observe: Callable[[str, int], None],
+    ) -> None:
+        self._app = app
+        self._access = access
+        self._bodies = bodies
+        self._answer = answer
+        self._observe = observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        assert scope["type"] == "http", scope["type"]
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        asked = Asked(scope["method"], scope["path"], headers)
+        answering = _Answering(send, self._headers(asked), asked.method == "HEAD")
+        length = 0
+        try:
+            principal = Principal() if self._access is None else self._access.principal(asked)
+            scope.setdefault("state", {})[STATE_KEY] = principal
+            if asked.method == "OPTIONS":
+                await Response(status_code=204, headers=_options(asked))(scope, receive, answering.send)
+                return
+            body = await self._body(asked, receive)
+            length = len(body)
+            scope = {**scope, "method": "GET"} if asked.method == "HEAD" else scope
+            await self._app(scope, _replayed(body, receive), answering.send)
+        except SdenvError as error:
+            await self._refuse(error, scope, receive, answering)
+        except Exception:  # whatever a route does costs one answer, and tells nobody how
+            _logger.exception("The answer to %s %s failed.", asked.method, asked.path)
+            if not answering.status:
+                crash = InternalError("The server has made a mistake; its log says more.")
+                await self._refuse(crash, scope, receive, answering, status=500)
+        finally:
+            self._bodies.forget(length)
+            self._observe(asked.path, answering.status)
+
+    async def _body(self, asked: Asked, receive: Receive) -> bytes:
+        announced = asked.headers.get("content-length", "")
+        if "transfer-encoding" in asked.headers:
+            return await self._bodies.read(receive, None)
+        return await self._bodies.read(receive, int(announced)) if announced not in ("", "0") else b""
+
+    async def _refuse(
+        self, error: SdenvError, scope: Scope, receive: Receive, answering: "_Answering", status: int = 0
+    ) -> None:
+        response = self._answer(scope["path"], error)
+        response.status_code = status or response.status_code
+        if isinstance(error, RequestTooLarge | NoStepInTime):
+            response.headers["Connection"] = "close"  # what is left of the body is not the next request
+        await response(scope, receive, answering.send)
+
+    def _headers(self, asked: Asked) -> dict[str, str]:
+        """What every answer to this request carries."""
+        cors = {} if self._access is None else self._access.cors_headers(asked.headers.get("origin", ""))
+        embeddable = bool(cors) or asked.path.startswith(OPEN_FOLDER)
+        policy = "cross-origin" if embeddable else "same-origin"
+        return {**HEADERS, "Cross-Origin-Resource-Policy": policy, **cors}
+
+
+def _options(asked: Asked) -> dict[str, str]:
+    """The answer to a browser that asks whether it may ask, and to anybody who asks what can be asked."""
+    if "access-control-request-method" not in asked.headers:
+        return {"Allow": METHODS}
+    wanted = asked.headers.get("access-control-request-headers", "")
+    return {
+        "Access-Control-Allow-Methods": METHODS,
+        "Access-Control-Allow-Headers": wanted,
+        "Access-Control-Max-Age": "600",
+    }
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Gives the body that was read, then what comes after it."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return receive_again
+
+
+@final
+class _Answering:
+    """The way out of one answer: headers of ours are added, and a HEAD gets no body.
+
+    Attributes:
+        status: What was answered; 0 = nothing yet.
+    """
+
+    def __init__(self, send: Send, headers: Mapping[str, str], is_head: bool) -> None:
+        self._send = send
+        self._headers = headers
+        self._is_head = is_head
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            found = MutableHeaders(raw=list(message.get("headers", ())))
+            for name, value in self._headers.items():
+                found.setdefault(name, value)
+            await self._send({**message, "headers": found.raw})
+            if self._is_head:
+                await self._send({"type": "http.response.body", "body": b""})
+        elif not self._is_head:
+            await self._send(message)

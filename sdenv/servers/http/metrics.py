@@ -1,0 +1,80 @@
+"""Numbers for Prometheus: how long jobs wait, what a step costs, what fails."""
+
+from typing import Any, Final, final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+
+from sdenv.core.job_record import JobRecord
+from sdenv.services.jobs import JobCounts
+
+_WAIT_BUCKETS_S: Final = (0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200)
+_STEP_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+@final
+class Metrics:
+    """The numbers of one server; a `JobObserver`, called from the threads that run jobs."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        own: dict[str, Any] = {"registry": self._registry, "namespace": "sdenv"}
+        self._accepted = Counter("jobs_accepted", "Jobs that were accepted.", ["dialect"], **own)
+        self._ended = Counter("jobs_ended", "Jobs that have ended, by how.", ["state", "error"], **own)
+        self._pictures = Counter("pictures", "Pictures that were finished.", ["dialect"], **own)
+        self._wait = Histogram(
+            "queue_wait_seconds", "From being accepted to being begun.", buckets=_WAIT_BUCKETS_S, **own
+        )
+        self._step = Histogram("step_seconds", "One denoising step.", buckets=_STEP_BUCKETS_S, **own)
+        self._decode = Histogram(
+            "decode_seconds",
+            "From the last step of a picture to the picture.",
+            buckets=_STEP_BUCKETS_S,
+            **own,
+        )
+        self._jobs = Gauge("jobs", "Jobs that are waiting or running now.", ["state"], **own)
+        self._answers = Counter(
+            "http_answers", "Answers, by dialect and status.", ["dialect", "status"], **own
+        )
+        self._memory = Gauge(
+            "device_memory_bytes", "Memory of the device that makes the pictures.", ["device", "kind"], **own
+        )
+        ProcessCollector(registry=self._registry)
+
+    def accepted(self, job: JobRecord) -> None:
+        """Counts."""
+        self._accepted.labels(job.dialect).inc()
+
+    def started(self, job: JobRecord, queue_wait_s: float) -> None:  # noqa: ARG002 - the observer's signature
+        """Keeps how long it has waited."""
+        self._wait.observe(queue_wait_s)
+
+    def stepped(self, seconds: float) -> None:
+        """Keeps what a step has cost."""
+        self._step.observe(seconds)
+
+    def decoded(self, seconds: float) -> None:
+        """Keeps what the decoding has cost."""
+        self._decode.observe(seconds)
+
+    def picture(self, job: JobRecord) -> None:
+        """Counts."""
+        self._pictures.labels(job.dialect).inc()
+
+    def ended(self, job: JobRecord) -> None:
+        """Counts, by the error's code where there is one."""
+        self._ended.labels(job.state.value, job.error.code if job.error else "").inc()
+
+    def answered(self, dialect: str, status: int) -> None:
+        """Counts an answer."""
+        self._answers.labels(dialect, str(status)).inc()
+
+    def text(self, counts: JobCounts) -> bytes:
+        """All numbers in Prometheus's format.
+
+        Args:
+            counts: Jobs by state, as they are now.
+        """
+        self._jobs.labels("queued").set(counts.queued)
+        self._jobs.labels("running").set(counts.running)
+        return generate_latest(self._registry)
