@@ -39,7 +39,7 @@ class Ask:
     notes: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    options: Options = Options()
+    options: Options = field(default_factory=Options)
     send_images: bool = True
     task: str = ""
     strict: bool = False
@@ -155,14 +155,13 @@ class _Said:
         return text(self.body, name, str(self.base.get(ours, "")))
 
     def whole(self, name: str, ours: str, default: int) -> int:
-        return whole(
-            self.body if self.body.get(name) is not None else {name: self.base.get(ours)}, name, default
-        )
+        return whole(self._source(name, ours), name, default)
 
     def number(self, name: str, ours: str, default: float) -> float:
-        return number(
-            self.body if self.body.get(name) is not None else {name: self.base.get(ours)}, name, default
-        )
+        return number(self._source(name, ours), name, default)
+
+    def _source(self, name: str, ours: str) -> Body:
+        return self.body if self.body.get(name) is not None else {name: self.base.get(ours)}
 
 
 def _size(said: _Said, strict: bool) -> tuple[int, int, tuple[str, ...]]:
@@ -250,7 +249,5 @@ def _checked(values: Mapping[str, Any]) -> GenerationRequest:
 
 
 def _fault(location: tuple[int | str, ...], message: str) -> tuple[str, str]:
-    ours = (
-        str(location[0]) if location else "width"
-    )  # of the rules over several fields only that of the area fires
+    ours = str(location[0]) if location else "width"  # of the rules over several fields, that of the area
     return BODY_NAMES.get(ours, ours), message.removeprefix("Value error, ")

@@ -53,7 +53,8 @@ COMMON: Final[Mapping[str, Any]] = {
     "infotext": None,
 }
 
-TXT2IMG: Final[Mapping[str, Any]] = COMMON | {
+TXT2IMG: Final[Mapping[str, Any]] = {
+    **COMMON,
     "enable_hr": False,
     "firstphase_width": 0,
     "firstphase_height": 0,
@@ -69,7 +70,8 @@ TXT2IMG: Final[Mapping[str, Any]] = COMMON | {
     "hr_negative_prompt": "",
 }
 
-IMG2IMG: Final[Mapping[str, Any]] = COMMON | {
+IMG2IMG: Final[Mapping[str, Any]] = {
+    **COMMON,
     "init_images": None,
     "resize_mode": 0,
     "image_cfg_scale": None,

@@ -6,7 +6,7 @@ from typing import Final
 
 from sdenv.core.errors import UnknownSampler
 from sdenv.core.privacy import name_only
-from sdenv.core.samplers import AUTOMATIC, find_sampler, find_schedule
+from sdenv.core.samplers import find_sampler, find_schedule
 
 _HASH: Final = re.compile(r"\s*\[[0-9a-fA-F]{6,64}\]$")
 _SUFFIX: Final = re.compile(r"\.(?:safetensors|ckpt|gguf|pt|sft)$", re.IGNORECASE)
@@ -74,8 +74,3 @@ def scheduler_name(label: str) -> str:
 def sampler_alias(name: str) -> str:
     """The name of a sampler in k-diffusion's style: `DPM++ 2M` is `k_dpmpp_2m`."""
     return "k_" + name.casefold().replace("++", "pp").replace(" ", "_")
-
-
-def is_automatic(schedule: str | None) -> bool:
-    """Whether a schedule is the model's own."""
-    return schedule is None or schedule == AUTOMATIC

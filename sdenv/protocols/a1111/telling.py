@@ -5,8 +5,9 @@ from typing import Any, Final
 
 from sdenv.core.capabilities import Mismatch
 from sdenv.core.request import MAX_SEED, GenerationRequest
+from sdenv.core.samplers import AUTOMATIC
 from sdenv.protocols.a1111.fields import STRICT
-from sdenv.protocols.a1111.names import is_automatic, scheduler_name
+from sdenv.protocols.a1111.names import scheduler_name
 from sdenv.protocols.inline import as_base64
 
 CARRIES: Final = frozenset(
@@ -70,9 +71,7 @@ def body_of(request: GenerationRequest, *, task: str = "") -> dict[str, Any]:
         "width": request.width,
         "height": request.height,
         "sampler_name": request.sampler,
-        "scheduler": "automatic"
-        if is_automatic(request.schedule)
-        else scheduler_name(request.schedule or ""),
+        "scheduler": scheduler_name(request.schedule or AUTOMATIC),
         "override_settings": _settings(request),
         "override_settings_restore_afterwards": True,
         "send_images": True,
