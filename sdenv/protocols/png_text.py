@@ -6,7 +6,7 @@ strangers: a chunk whose checksum is wrong is skipped, and no text grows beyond 
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from sdenv.core.errors import BadImage
@@ -63,13 +63,18 @@ def png_with_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
     Raises:
         BadImage: It ends before its first chunk does.
     """
-
-    def is_replaced(chunk: _Chunk) -> bool:
-        keyword = chunk.body(data).partition(b"\0")[0] if chunk.kind in _TEXT_KINDS else b""
-        return keyword.decode("latin-1") in texts
-
     new = b"".join(_text_chunk(keyword, text) for keyword, text in texts.items())
-    return _after_header(_without(data, is_replaced), new)
+    return _after_header(png_without_texts(data, texts), new)
+
+
+def png_without_texts(data: bytes, keywords: Container[str]) -> bytes:
+    """The same PNG without the texts of these keywords: `png_with_texts` backwards."""
+
+    def is_dropped(chunk: _Chunk) -> bool:
+        keyword = chunk.body(data).partition(b"\0")[0] if chunk.kind in _TEXT_KINDS else b""
+        return keyword.decode("latin-1") in keywords
+
+    return _without(data, is_dropped)
 
 
 def png_anonymous(data: bytes, exif: bytes) -> bytes:
