@@ -162,7 +162,7 @@ class Job:
         except SdenvError as error:
             outcome = Failed(error)
         except BaseException as error:  # noqa: BLE001 - whatever a backend does, even sys.exit, costs one job only
-            outcome = Failed(_as_bug(error, name))
+            outcome = Failed(as_bug(error, name))
         if isinstance(outcome, Failed):
             _forget_locals(outcome.error)
         # No lock is held here: a signal handler that cancels may have stopped a thread that holds the log's.
@@ -184,7 +184,8 @@ def _cancelled(outcome: Outcome) -> Failed:
     return Failed(error)
 
 
-def _as_bug(error: BaseException, name: str) -> InternalError:
+def as_bug(error: BaseException, name: str) -> InternalError:
+    """What a foreign exception that escapes a backend becomes; `name` is that of the backend."""
     bug = InternalError(
         f"The backend {name!r} failed in a way that it did not foresee.",
         why=f"{type(error).__name__}: {error}.",
