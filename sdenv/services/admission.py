@@ -56,12 +56,20 @@ def admit(request: GenerationRequest, status: BackendStatus, name: str, allow_de
     if found and allow_degraded:
         plan = degrade(request, found, _capabilities(request, status).size)
         found = mismatches_with(plan.request, status)
+        if found:  # without a model that is unknown here, the rules of the default one count
+            plan = _then(plan, degrade(plan.request, found, _capabilities(plan.request, status).size))
+            found = mismatches_with(plan.request, status)
     if not found:
         return plan
     error = refusal(found, name)
     if isinstance(error, UnsupportedError):
         error = refusal(found, name, backends_able_to(request, status.name))
     raise error
+
+
+def _then(first: Degraded, second: Degraded) -> Degraded:
+    """What two rounds of leaving out come to; the size to fit is the one that was asked for."""
+    return Degraded(second.request, (*first.notices, *second.notices), first.fit_to or second.fit_to)
 
 
 def _capabilities(request: GenerationRequest, status: BackendStatus) -> Capabilities:

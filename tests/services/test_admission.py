@@ -3,6 +3,7 @@
 import pytest
 
 from sdenv.backends.fake import FakeBackend, FakeSettings
+from sdenv.core.backend import BackendStatus, ModelInfo
 from sdenv.core.capabilities import EVERYTHING, Capabilities, SizeRule
 from sdenv.core.errors import (
     DoesNotFit,
@@ -18,7 +19,7 @@ from sdenv.core.image import size_of
 from sdenv.core.registry import Entry, Registry
 from sdenv.core.request import GenerationRequest, Hires
 from sdenv.services import admission, choose
-from sdenv.services.admission import backends_able_to
+from sdenv.services.admission import admit, backends_able_to
 from sdenv.services.engine import Engine
 from sdenv.testing.fakes import PATIENCE_S, SilentBackend, Spy
 from sdenv.testing.samples import mask, picture
@@ -188,6 +189,16 @@ def test_a_size_is_made_at_the_nearest_and_resampled_to_the_one_asked_for() -> N
     assert (request.width, request.height) == (256, 256)
     assert notices == [Notice("size-fitted", "500x500 is made at 256x256 and resampled.")]
     assert size == (500, 500)
+
+
+def test_the_size_is_fitted_to_the_default_model_where_the_one_asked_for_is_unknown() -> None:
+    """What every app with a fixed model and size sends to a model with few sizes."""
+    few = ModelInfo("few", size=SizeRule(native=((256, 256), (192, 320))), default_size=(256, 256))
+    status = BackendStatus("b", "1", (few,), Capabilities(size=SizeRule(multiple_px=8)))
+    plan = admit(changed(model="dall-e-3", width=1023, height=1024), status, "b", allow_degraded=True)
+    assert (plan.request.model, plan.request.width, plan.request.height) == (None, 256, 256)
+    assert plan.fit_to == (1023, 1024)
+    assert {notice.code for notice in plan.notices} == {"degraded", "size-fitted"}
 
 
 def test_a_size_is_fitted_to_the_nearest_aspect() -> None:

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from sdenv.core.errors import InternalError, InvalidRequest, SdenvError, UnknownName
 from sdenv.protocols.native import PREFIX
-from sdenv.servers.http import about, native
+from sdenv.servers.http import about, native, openai
 from sdenv.servers.http.access import COOKIE, OPEN_PATHS, Access
 from sdenv.servers.http.answers import error_response
 from sdenv.servers.http.bodies import BodyReader
@@ -19,7 +19,10 @@ from sdenv.servers.http.dialect import Dialect, dialect_of
 from sdenv.servers.http.guards import Guards
 from sdenv.servers.http.schemas import Submission
 
-ROUTERS: Final[tuple[Dialect, ...]] = (Dialect("native", native.router, (PREFIX,), error_response),)
+ROUTERS: Final[tuple[Dialect, ...]] = (
+    Dialect("native", native.router, (PREFIX,), error_response),
+    Dialect("openai", openai.router, ("/v1", "/files"), openai.error_response),
+)
 """Every dialect on the port; a new one is one module and one row. The first answers for paths of nobody."""
 
 _SUMMARY: Final = "Makes pictures: jobs that are never lost, their events as they happen, their results."
