@@ -10,6 +10,7 @@ from sdenv.cli.bars import Pace, bar_lines, paced, seconds_text
 from sdenv.cli.inline import Graphics, InlinePicture, inline_picture
 from sdenv.cli.live import Region
 from sdenv.cli.render import Clock, Heading, Renderer, notice_text
+from sdenv.cli.tables import cut_to
 from sdenv.cli.terminal import Terminal, resized
 from sdenv.core.errors import BadImage
 from sdenv.core.events import Event, Notice, PictureReady, PreviewReady, Progress, advance
@@ -104,7 +105,9 @@ class LiveBars(Renderer):
         took = seconds_text(now_s - self._pace.picture_began_s(event.index))
         steps = self._progress.steps.get(event.index)
         facts = [f"{steps[1]} steps in {took}" if steps else took, f"seed {event.seed}"]
-        tail = self._terminal.paint("  ".join(facts), "dim")
+        if self._heading.joined:
+            facts[0] = f"{steps[1]} steps" if steps else ""
+        tail = self._terminal.paint("  ".join(each for each in facts if each), "dim")
         return f"{self._terminal.paint(self._terminal.symbols('✓'), 'green')} {label}  {tail}"
 
     def _draw(self) -> None:
@@ -114,7 +117,8 @@ class LiveBars(Renderer):
             lines.append(self._terminal.paint("stopping; Ctrl-C again leaves at once", "yellow"))
         if self._heading.of > 1:
             label = f"[{self._heading.number}/{self._heading.of}]"
-            title = _cut(self._terminal.clean(self._heading.title), self._terminal.columns - len(label) - 2)
+            room = max(4, self._terminal.columns - len(label) - 2)
+            title = cut_to(self._terminal.clean(self._heading.title), room, self._terminal.symbols("…"))
             lines.insert(0, f"{self._terminal.paint(label, 'bold')} {title}")
         self._region.draw(self._preview, lines)
 
@@ -140,12 +144,3 @@ class LiveBars(Renderer):
             self._ended.set()
         with self._lock:
             self._region.close()
-
-
-def _cut(text: str, cells: int) -> str:
-    """The text on one line of at most so many cells, counting wide characters as two."""
-    from rich.cells import cell_len, set_cell_size
-
-    line = " ".join(text.split())
-    cells = max(4, cells)
-    return line if cell_len(line) <= cells else set_cell_size(line, cells - 1).rstrip() + "…"

@@ -35,6 +35,11 @@ class Terminated(Cancelled):
 
 
 @final
+class StoppedWaiting(Cancelled):
+    """Ctrl-C has ended the watching of a job on a server; the job itself goes on."""
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class ErrorStyle:
     """How errors are shown.
@@ -141,7 +146,8 @@ def error_text(error: SdenvError, terminal: Terminal) -> str:
     """
     width = max(40, min(terminal.columns, _MAX_COLUMNS)) if terminal.is_tty else _UNWRAPPED
     cancelled = isinstance(error, Cancelled)
-    label, color = ("cancelled", "yellow") if cancelled else ("error", "red")
+    word = "stopped" if isinstance(error, StoppedWaiting) else "cancelled"
+    label, color = (word, "yellow") if cancelled else ("error", "red")
     what = "" if error.what == "Cancelled." else terminal.clean(error.what)
     code = "" if cancelled else terminal.paint(f"[{error.code}]", "dim")
     label += ":" if what else ""

@@ -39,6 +39,22 @@ class Wanted:
         return self.request if self.only_index is None else self.request.model_copy(update={"count": 1})
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was made before, to be made again.
+
+    Attributes:
+        asked: What was asked for.
+        done: The same with every decision that was made; as `asked` where that is not known.
+        fitted: It was made at another size and resampled.
+    """
+
+    asked: GenerationRequest
+    done: GenerationRequest
+    fitted: bool = False
+
+
 FITTED_TO: Final = "fitted_to"
 """Key in a picture's `made_with` under which `--fit` keeps the size that was asked for."""
 
@@ -190,6 +206,27 @@ def _request(values: Mapping[str, Any], where: str = "") -> GenerationRequest:
         if not where:
             raise
         raise InvalidRequest(f"{where} is not a valid request.", why=error.why, hint=error.hint) from error
+
+
+def gather_again(made: Made, flags: GenerateFlags) -> Wanted:
+    """What was made before, with what the flags change.
+
+    With another model only what was asked for stays: what was decided for the old one may not suit it.
+
+    Raises:
+        UsageError: As `gather`.
+    """
+    _check_flags(flags)
+    said = _said(flags, StdinOnce(sys.stdin.buffer if sys.stdin else io.BytesIO()))
+    base = made.done
+    if said.get("model", base.model) != base.model:
+        base = made.asked.model_copy(update={"seed": made.done.seed})
+    fields = {name: getattr(base, name) for name in type(base).model_fields}
+    if flags.prompts:
+        fields["prompt"] = flags.prompts[0]
+    wanted = Wanted(_request({**fields, **said}), fit=flags.fit or made.fitted)
+    _check_mask(wanted.request)
+    return wanted
 
 
 def _again(flags: GenerateFlags, said: dict[str, Any], stdin: StdinOnce) -> Wanted:

@@ -98,6 +98,18 @@ class GenerateFlags:
     strip_metadata: Annotated[
         bool, _output("--strip-metadata", "", "Do not write into the picture how it was made.")
     ] = False
+    history: Annotated[
+        bool | None,
+        _output(
+            "--history/--no-history", "", "Keep in the history what is made, or not; see `sdenv history`."
+        ),
+    ] = None
+    detach: Annotated[
+        bool,
+        _output(
+            "--detach", "", "Hand the work to a server, print the ids of the jobs and end; see `sdenv jobs`."
+        ),
+    ] = False
     dry_run: Annotated[
         bool, _output("--dry-run", "", "Print what would be made, or why it is refused; make nothing.")
     ] = False
@@ -133,6 +145,7 @@ sdenv generate "a pizza, 3d"
 sdenv generate "a rocket, flat" "a cat, 3d" -c 4 --seed 7 -o 'out/{prompt}-{seed}.png'
 sdenv generate "a tiger, flat" --init-image cat.png --strength 0.6
 sdenv generate --from pizza.png --steps 40
+sdenv generate "a tree, flat" -b http://gpu:9090 --detach
 echo "a leaf, flat" | sdenv generate - -o - > leaf.png
 """
 

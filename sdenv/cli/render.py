@@ -40,6 +40,7 @@ class Heading:
         number: Its place among the jobs of this command, from 1.
         of: How many jobs there are.
         count: Pictures of this job.
+        joined: It had begun before it was watched: how long what is shown of it took is not known.
     """
 
     job_id: str = ""
@@ -47,6 +48,7 @@ class Heading:
     number: int = 1
     of: int = 1
     count: int = 1
+    joined: bool = False
 
 
 class Renderer(ABC):

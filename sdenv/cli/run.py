@@ -7,10 +7,11 @@ from typing import final
 
 from sdenv.cli.dry_run import dry_run, with_fit_hint
 from sdenv.cli.errors import ErrorStyle, show_error
-from sdenv.cli.gather import FITTED_TO, Wanted, gather
+from sdenv.cli.gather import FITTED_TO, Made, Wanted, gather, gather_again
 from sdenv.cli.generate import GenerateFlags
 from sdenv.cli.output import STDOUT, print_json, print_path
 from sdenv.cli.pairs import key_values
+from sdenv.cli.recording import Recorder
 from sdenv.cli.render import Heading
 from sdenv.cli.signals import Interrupts
 from sdenv.cli.terminal import color_choice
@@ -34,8 +35,12 @@ from sdenv.services.preferences import MACHINE_SIDES_PX
 from sdenv.services.settings import Settings, load_settings
 
 
-def generate(flags: GenerateFlags) -> None:
+def generate(flags: GenerateFlags, again: Made | None = None) -> None:
     """Runs the command.
+
+    Args:
+        flags: What was typed.
+        again: Make this again, with what the flags change; None = what the flags say.
 
     Raises:
         SdenvError: What it ends with, unless everything was made.
@@ -43,6 +48,10 @@ def generate(flags: GenerateFlags) -> None:
     with Interrupts() as interrupts:
         settings = load_settings(flags.profile, {"color": flags.color})
         color_choice.set(settings.color)
+        if flags.detach:
+            from sdenv.cli.detach import check_detach  # what talks to servers is not needed for the rest
+
+            check_detach(flags)
         output = flags.output or settings.output
         if flags.json_lines and output == STDOUT:
             raise UsageError("--json and -o - both want stdout.", hint="Give -o a file or a folder.")
@@ -53,7 +62,7 @@ def generate(flags: GenerateFlags) -> None:
             as_json=flags.json_lines,
             quiet=flags.quiet,
         )
-        wanted = gather(flags, settings)
+        wanted = gather(flags, settings) if again is None else [gather_again(again, flags)]
         first, *others = (each.request.model for each in wanted)
         chosen = choose_backend(
             flags.backend or settings.backend, key_values(flags.option or [], "-O"), settings, first, others
@@ -64,13 +73,20 @@ def generate(flags: GenerateFlags) -> None:
                 replace(each, request=_sized(request, settings, engine.status()))
                 for each, request in zip(wanted, requests, strict=True)
             ]
+            if flags.detach:
+                from sdenv.cli.detach import detach
+
+                detach(wanted, chosen, engine, flags, viewer)
+                return
             writer = PictureWriter(output, force=flags.force, strip_metadata=flags.strip_metadata)
             writer.check([each.kept for each in wanted])
             if flags.dry_run:
                 dry_run(wanted, engine, allow_degraded=flags.allow_degraded, as_json=flags.json_lines)
                 return
             pictures = sum(each.kept.count for each in wanted)
-            run = _Run(flags, engine, writer, viewer, interrupts, len(wanted), pictures)
+            keeps = settings.history if flags.history is None else flags.history
+            recorder = Recorder(settings.data_dir if keeps else None)
+            run = _Run(flags, engine, writer, viewer, interrupts, recorder, len(wanted), pictures)
             run.all(wanted)
 
 
@@ -102,6 +118,7 @@ class _Run:
     writer: PictureWriter
     viewer: Viewer
     interrupts: Interrupts
+    recorder: Recorder
     of: int
     wanted_pictures: int
     saved: list[Path] = field(default_factory=list)
@@ -147,12 +164,20 @@ class _Run:
                 show_error(error, self._error_style)
                 os._exit(error.exit_code)
 
+        self.recorder.begin()
+        ended_with: SdenvError | None = Cancelled()
         with self.interrupts.cancelling(cancel, leave):
             try:
                 self._watch(job, wanted)
-            except BaseException:
-                job.cancel()
+                ended_with = None
+            except SdenvError as error:
+                ended_with = error
                 raise
+            finally:
+                job.cancel()  # does nothing to one that has ended
+                notice = self.recorder.end(job, ended_with)
+                if notice is not None:
+                    renderer.show(notice)
 
     def _submitted(self, wanted: Wanted) -> Job:
         request = wanted.request
@@ -204,6 +229,7 @@ class _Run:
         )
         path = self.writer.write(ready.picture, facts)
         self.pictures += 1
+        self.recorder.saved(facts, path)
         self.viewer.show(ready.picture, one_of=self.of * wanted.kept.count)
         self.viewer.renderer.show(ready)
         if path is None:
@@ -211,7 +237,7 @@ class _Run:
         self.saved.append(path)
         with self.viewer.renderer.paused():
             if self.flags.json_lines:
-                print_json(_record(path, ready, facts, job.id))
+                print_json(picture_record(path, ready, facts, job.id))
             else:
                 print_path(path)
 
@@ -235,8 +261,8 @@ class _Run:
         )
 
 
-def _record(path: Path, ready: PictureReady, facts: PictureFacts, job_id: str) -> dict[str, object]:
-    """One picture as JSON."""
+def picture_record(path: Path, ready: PictureReady, facts: PictureFacts, job_id: str) -> dict[str, object]:
+    """One picture that was saved, as JSON."""
     from sdenv.core.image import size_of
 
     width, height = size_of(ready.picture)

@@ -37,11 +37,13 @@ class Row:
 COMMANDS: Final[dict[str, Row]] = {
     "generate": Row("generate", "Make pictures from text, or from a picture and text"),
     "train": Row("train", "Train a model by a recipe"),
+    "jobs": Row("jobs", "See, follow and fetch the jobs of a server"),
+    "history": Row("history", "Search what was made here, make it again, show it as a gallery"),
     "probe": Row("probe", "Look what a machine can do before anyone waits"),
     "models": Row("models", "List the models found on this machine"),
     "backends": Row("backends", "List what can make pictures, and what each can do"),
     "config": Row("config", "Show and change settings, each with where it comes from"),
-    "serve": Row("serve", "Serve a backend to clients of other protocols", hidden=True),
+    "serve": Row("serve", "Serve a backend to clients of other protocols"),
 }
 
 

@@ -38,6 +38,13 @@ EXTRA_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
 """The Python packages behind each optional part, to see without an import whether it is installed."""
 
 
+TRUST_FILE: Final = "trust.json"
+"""In the data folder: the certificates that were trusted when servers were first met."""
+
+FILLED_IN: Final = frozenset({"url", "models", "trust_file", "shown_as"})
+"""Settings of backends that nobody types: they are filled in here, and are no options."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """A backend ready to use.
@@ -49,6 +56,7 @@ class Chosen:
         model: The model to ask for; None = the backend's default.
         names: What to ask for instead of what the user said (None = nothing), for each model that was named
             to `choose_backend`; a path has become a name.
+        settings: What the backend was built with.
     """
 
     backend: Backend
@@ -56,6 +64,7 @@ class Chosen:
     kind: str
     model: str | None
     names: Mapping[str | None, str | None]
+    settings: BackendSettings = field(default_factory=BackendSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,8 @@ def choose_backend(
     values: dict[str, Any] = {**found.options, **options}
     if found.url is not None:
         values["url"] = found.url
+    if "trust_file" in backend_type.Settings.model_fields:
+        values["trust_file"] = settings.data_dir / TRUST_FILE
     default = found.model or settings.model
     names = {each: each or default for each in (model, *others)}
     if "models" in backend_type.Settings.model_fields:
@@ -124,7 +135,17 @@ def choose_backend(
         names = {each: name for each, (name, _) in here.items()}
         values["models"] = dict(here.values())
     chosen = _checked(backend_type.Settings, found.kind, values)
-    return Chosen(backend_type(chosen), without_user(name_or_url), found.kind, names[model], names)
+    backend = backend_type(chosen)
+    return Chosen(backend, without_user(name_or_url), found.kind, names[model], names, chosen)
+
+
+def kind_of(name_or_url: str, settings: Settings) -> str:
+    """The name in the table of backends that a name or a URL means; imports no backend.
+
+    Raises:
+        UnknownBackend: As `choose_backend`.
+    """
+    return _find(name_or_url, settings).kind
 
 
 def _find(name_or_url: str, settings: Settings) -> _Found:
@@ -173,7 +194,7 @@ def _model_here(wanted: str | None, settings: Settings) -> tuple[str, str]:
 
 
 def _refuse_unknown(settings_type: type[BackendSettings], kind: str, options: Iterable[str]) -> None:
-    known = sorted(settings_type.model_fields.keys() - {"url", "models"})
+    known = sorted(settings_type.model_fields.keys() - FILLED_IN)
     for name in options:
         if name not in known:
             raise BadConfig(

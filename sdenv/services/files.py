@@ -100,8 +100,13 @@ class PictureWriter:
         for folder in {path.parent for path in paths}:
             check_folder(folder, len(paths))
 
-    def write(self, picture: ImageData, made: PictureFacts) -> Path | None:
+    def write(self, picture: ImageData, made: PictureFacts, *, says_how: bool = False) -> Path | None:
         """Saves one picture.
+
+        Args:
+            picture: The picture.
+            made: How it was made.
+            says_how: It has that inside already; unless it becomes another type of file, not a byte changes.
 
         Returns:
             Where it lies; None for stdout.
@@ -113,7 +118,10 @@ class PictureWriter:
             NotWritable: The folder does not allow it (any more).
         """
         encoded = _encoded_as(picture, self._media_type)
-        encoded = anonymous(encoded) if self._strip else with_metadata(encoded, made)
+        if self._strip:
+            encoded = anonymous(encoded)
+        elif not says_how or encoded is not picture:
+            encoded = with_metadata(encoded, made)
         if self._to_stdout:
             self._write_stdout(encoded.data)
             return None

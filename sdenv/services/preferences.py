@@ -94,6 +94,11 @@ class Preferences(BaseModel):
         default_factory=_user_data_path,
         description="Where results, history and models are kept; unset = the system's place for user data.",
     )
+    runtime_dir: Annotated[Path, BeforeValidator(_path)] | None = Field(
+        None,
+        description="Where a server listens for the other programs of its user (`http.sock`); "
+        "unset = the system's place, else `runtime` in `data_dir`.",
+    )
     output: Annotated[str, BeforeValidator(_template)] | None = Field(
         None,
         description="Where pictures go: a file, a folder, a template such as `{date}/{prompt}-{seed}.png`.",
@@ -117,6 +122,10 @@ class Preferences(BaseModel):
     )
     color: Literal["auto", "always", "never"] = Field(
         "auto", description="Whether output is coloured: auto, always or never."
+    )
+    history: bool = Field(
+        True,
+        description="Whether `sdenv generate` keeps in the history what it has made; see `sdenv history`.",
     )
     machine_size: Annotated[MachineSize, BeforeValidator(_machine_size)] | None = Field(
         None,
