@@ -37,7 +37,7 @@ def write_whole(path: Path, data: bytes, *, replace: bool, mode: int = 0o666, hi
             hidden.replace(path)
         else:
             _place_new(hidden, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except FileExistsError:
         raise
     except OSError as error:
@@ -90,7 +90,7 @@ def _place_new(hidden: Path, path: Path) -> None:
         hidden.replace(path)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Makes the new name survive a power cut, where the system can sync a folder."""
     if os.name != "posix":
         return

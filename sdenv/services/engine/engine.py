@@ -41,6 +41,11 @@ class Engine:
         self._calls: SimpleQueue[bool] = SimpleQueue()  # True = look for a job, False = end
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called: it takes no more jobs."""
+        return self._closed
+
     def status(self, refresh: bool = False) -> BackendStatus:
         """What the backend says of itself; asked once and kept.
 

@@ -1,14 +1,30 @@
 """The job queue as its users see it."""
 
+import math
 from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, final
 
+from sdenv.core.errors import Cancelled, JobNotFinished, SdenvError
 from sdenv.core.events import PreviewReady, Progress
 from sdenv.core.image import ImageData
-from sdenv.core.job_record import JobRecord
+from sdenv.core.job_record import JobRecord, JobState
 from sdenv.core.request import GenerationRequest
 from sdenv.services.engine import Engine
+from sdenv.services.jobs.accepting import Accepting
+from sdenv.services.jobs.channel import position_of
+from sdenv.services.jobs.database import Database
+from sdenv.services.jobs.folder import held
+from sdenv.services.jobs.live import LiveJob, LiveJobs, first_record
+from sdenv.services.jobs.reading import CLI, PlacedPicture, Reading, unknown_job
+from sdenv.services.jobs.recovery import NOBODY_WAITS, recover
+from sdenv.services.jobs.results import Results, make_folder
+from sdenv.services.jobs.retention import finish_removals, prune, remove, unfinished
+from sdenv.services.jobs.rows import Ticket
+from sdenv.services.jobs.runner import Runner, cancelled_end
+from sdenv.services.jobs.store import Store, now
 from sdenv.services.jobs.types import (
     Accepted,
     JobCounts,
@@ -18,8 +34,15 @@ from sdenv.services.jobs.types import (
     LoggedEvent,
     Retention,
 )
+from sdenv.services.jobs.waiting import Waiting
+from sdenv.services.jobs.watching import Watching
 
 MAX_TRIES: Final = 3  # a job that has ended three workers is likely to be the cause (AI-Horde's rule)
+
+_OBEY_S: Final = 10.0
+"""How long `close` waits for a backend to obey a cancel."""
+
+_LONGEST_RETRY_S: Final = 600
 
 
 @final
@@ -51,7 +74,26 @@ class Jobs:
         max_tries: int = MAX_TRIES,
         observer: JobObserver | None = None,
     ) -> None:
-        raise NotImplementedError
+        self._engine = engine
+        self._retention = retention
+        self._max_tries = max_tries
+        self._observer = observer
+        self._waiting = Waiting(shares or {})
+        self._live = LiveJobs()
+        self._results = Results(folder)
+        with ExitStack() as opened:
+            make_folder(folder)
+            opened.enter_context(held(folder))
+            self._database = Database(folder)
+            opened.callback(self._database.close)
+            self._store = Store(self._database)
+            self._reading = Reading(self._database, without_dialect=CLI)
+            size = engine.queue_size if queue_size is None else queue_size
+            self._accepting = Accepting(engine, size, self._store, self._waiting)
+            self._watching = Watching(self._live, self._reading)
+            self._runner = self._new_runner()
+            self._recover()
+            self._opened = opened.pop_all()
 
     def accept(
         self,
@@ -84,7 +126,29 @@ class Jobs:
             KeyReused: The key was used for another request.
             DiskFull: It could not be written down.
         """
-        raise NotImplementedError
+        known = self._accepting.known(request, key, owner)
+        if known is not None:
+            return Accepted(self.get(known, owner), is_new=False)
+        added = self._accepting.add(
+            request,
+            dialect=dialect,
+            owner=owner,
+            priority=priority,
+            durable=durable,
+            key=key,
+            allow_degraded=allow_degraded,
+            preview_every=preview_every,
+            retry_after_s=self.retry_after_s(),
+        )
+        if isinstance(added, str):
+            return Accepted(self.get(added, owner), is_new=False)
+        job, ticket = added
+        self._live.add(ticket)
+        if self._observer is not None:
+            self._observer.accepted(job)
+        self._waiting.add(ticket, reserved=True)
+        self._runner.start(min(self._engine.status().capabilities.concurrency, len(self._waiting)))
+        return Accepted(job, is_new=True)
 
     def get(self, job_id: str, owner: str | None = None) -> JobRecord:
         """A job as it is now.
@@ -96,11 +160,12 @@ class Jobs:
         Raises:
             UnknownJob: There is none, or it belongs to another.
         """
-        raise NotImplementedError
+        return self._with_live(self._reading.job(job_id, owner))
 
     def find(self, query: JobQuery) -> JobPage:
         """Jobs, newest first."""
-        raise NotImplementedError
+        page = self._reading.find(query)
+        return JobPage(tuple(self._with_live(job) for job in page.jobs), page.next)
 
     def cancel(self, job_id: str, owner: str | None = None) -> JobRecord:
         """Cancels a job: one that waits has ended when this returns, one that runs ends at its next step.
@@ -110,7 +175,16 @@ class Jobs:
         Raises:
             UnknownJob: As in `get`.
         """
-        raise NotImplementedError
+        self._watching.check(job_id, owner)
+        ticket, live = self._waiting.remove(job_id), self._live.get(job_id)
+        if ticket is not None and live is not None:
+            self._end_waiting(live, ticket, Cancelled())
+        elif live is not None:
+            try:
+                self._store.ask_cancel(job_id)
+            finally:
+                live.cancel()
+        return self.get(job_id, owner)
 
     def watch(
         self, job_id: str, after: str | None = None, owner: str | None = None
@@ -125,7 +199,7 @@ class Jobs:
         Raises:
             UnknownJob: As in `get`; when the first event is asked for.
         """
-        raise NotImplementedError
+        return self._watching.watch(job_id, position_of(after), owner)
 
     def wait(self, job_id: str, timeout_s: float | None = None, owner: str | None = None) -> JobRecord:
         """Blocks until the job has ended.
@@ -139,11 +213,12 @@ class Jobs:
             UnknownJob: As in `get`.
             NoStepInTime: It has not ended by then; it goes on.
         """
-        raise NotImplementedError
+        self._watching.wait(job_id, timeout_s, owner)
+        return self.get(job_id, owner)
 
     def request_of(self, job_id: str, owner: str | None = None) -> GenerationRequest:
         """What was asked for, input pictures included; raises as `get`."""
-        raise NotImplementedError
+        return self._reading.work(job_id, owner).request
 
     def picture(self, job_id: str, index: int, owner: str | None = None) -> ImageData:
         """The file of a finished picture, with how it was made inside.
@@ -152,15 +227,30 @@ class Jobs:
             UnknownJob: There is no such job or picture, or its file is gone.
             JobNotFinished: The picture is not there yet.
         """
-        raise NotImplementedError
+        found = self._reading.picture(job_id, index, owner)
+        if isinstance(found, PlacedPicture):
+            return self._results.read(found.path, found.media_type)
+        if found.ended:
+            raise unknown_job(job_id, index)
+        raise JobNotFinished(
+            f"Picture {index} of the job {job_id} is not there yet.",
+            why=f"The job is {found.value}.",
+            hint=f"sdenv jobs wait {job_id}",
+        )
 
     def preview(self, job_id: str) -> PreviewReady | None:
         """The newest preview of a job that runs."""
-        raise NotImplementedError
+        live = self._live.get(job_id)
+        return None if live is None else live.progress.preview
 
     def progress(self, job_id: str) -> Progress:
         """How far a job is; raises as `get`."""
-        raise NotImplementedError
+        if (live := self._live.get(job_id)) is not None:
+            return live.progress
+        job = self._reading.job(job_id)
+        finished = frozenset(picture.index for picture in job.pictures)
+        count = int(job.request.get("count", 1))
+        return Progress(count=count, phase=job.phase, finished=finished, notices=job.notices)
 
     def remove(self, job_id: str, owner: str | None = None) -> None:
         """Removes a job that has ended, with its files.
@@ -169,15 +259,18 @@ class Jobs:
             UnknownJob: As in `get`.
             JobNotFinished: It has not ended.
         """
-        raise NotImplementedError
+        if not self.get(job_id, owner).state.ended:
+            raise unfinished(job_id)
+        remove(self._database, self._results, [job_id])
 
     def counts(self) -> JobCounts:
         """How many jobs there are, by state."""
-        raise NotImplementedError
+        return self._reading.counts()
 
     def retry_after_s(self) -> int:
         """Whole seconds, at least 1, after which a place in the queue is likely."""
-        raise NotImplementedError
+        each_s = self._runner.mean_s / max(1, len(self._live.running()))
+        return min(_LONGEST_RETRY_S, max(1, math.ceil(each_s)))
 
     def drain(self, timeout_s: float) -> None:
         """Takes no more jobs, starts none, and lets those that run finish.
@@ -186,11 +279,72 @@ class Jobs:
             timeout_s: After so many seconds those that have not finished are stopped; the durable ones run
                 again at the next start, and that costs them no try.
         """
-        raise NotImplementedError
+        self._waiting.stop()
+        for ticket in self._waiting.tickets():
+            live = self._live.get(ticket.id)
+            if not ticket.durable and live is not None and self._waiting.remove(ticket.id):
+                self._end_waiting(live, ticket, NOBODY_WAITS)
+        self._live.wait_until_none_runs(timeout_s)
+        for live in self._live.running():
+            self._runner.hand_back(live)
+        self._watching.stop()
 
     def close(self) -> None:
         """Stops what runs as `drain(0)` does, ends the threads, closes the files. May be called twice."""
-        raise NotImplementedError
+        self.drain(0.0)
+        self._runner.join(_OBEY_S)
+        self._opened.close()
+
+    # Inside
+
+    def _new_runner(self) -> Runner:
+        return Runner(
+            self._engine,
+            self._store,
+            self._reading,
+            self._results,
+            self._waiting,
+            self._live,
+            self._max_tries,
+            self._observer,
+            self.get,
+            self._tidy,
+        )
+
+    def _recover(self) -> None:
+        finish_removals(self._database, self._results)
+        for ticket in recover(self._store, self._results, self._max_tries):
+            self._live.add(ticket)
+            self._waiting.add(ticket, reserved=False)
+        self._tidy()
+        self._runner.start(min(1, len(self._waiting)))  # it finds out how many more are of use
+
+    def _tidy(self) -> None:
+        """Removes what is too old or too much; what cannot be done now is done after the next job."""
+        with suppress(SdenvError):
+            prune(self._database, self._results, self._retention, now(), without_dialect=CLI)
+
+    def _with_live(self, job: JobRecord) -> JobRecord:
+        """A job of the database with what only the memory knows."""
+        live = self._live.get(job.id)
+        if live is None or job.state.ended:
+            return job
+        if live.unwritten is not None:
+            end = live.unwritten[1]
+            return replace(job, state=end.state, ended_at=end.ended_at, error=end.error)
+        if job.state is JobState.QUEUED:
+            return replace(job, position=self._waiting.position(job.id) or 0)
+        progress = live.progress
+        return replace(job, fraction=progress.fraction, phase=progress.phase, notices=progress.notices)
+
+    def _end_waiting(self, live: LiveJob, ticket: Ticket, error: Cancelled) -> None:
+        end = cancelled_end(ticket.id, [first_record(ticket)], error)
+        try:
+            self._store.end_unbegun(ticket, end)
+        except BaseException:
+            self._waiting.add(ticket, reserved=True)
+            raise
+        self._runner.tell_end(live, end)
 
     def __enter__(self) -> "Jobs":
         return self

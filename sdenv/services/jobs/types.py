@@ -71,8 +71,9 @@ class LoggedEvent:
 
     Attributes:
         id: `{attempt}-{n}`: what a watcher gives as `after` to go on from here. Both numbers only rise.
-        record: As `core.events.event_record` without pictures, or one of the job's own: `job-queued {position}`,
-            `job-started {attempt}`, `job-requeued {error}`, `job-ended {state, error, result}`.
+        record: As `core.events.event_record` without pictures, or one of the job's own:
+            `job-queued {position}`, `job-started {attempt}`, `job-requeued {error}`,
+            `job-ended {state, error, result}`.
         picture: Of a `preview-ready`, while no newer one has replaced it.
     """
 

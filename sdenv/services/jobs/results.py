@@ -1,0 +1,134 @@
+"""Finished pictures as files: `results/YYYY-MM-DD/<job>-<index>.png`, whole or not there."""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, final
+
+from sdenv.core.errors import NotWritable, UnknownJob
+from sdenv.core.image import JPEG, PNG, WEBP, ImageData, size_of
+from sdenv.core.job_record import PictureRecord
+from sdenv.core.request import MAX_COUNT, ResolvedRequest
+from sdenv.services.files import PictureFacts
+from sdenv.services.metadata import with_metadata
+from sdenv.services.whole_files import sync_folder, write_error, write_whole
+
+RESULTS: Final = "results"
+_SUFFIXES: Final[Mapping[str, str]] = {PNG: "png", JPEG: "jpg", WEBP: "webp"}
+_HALF_WRITTEN: Final = ".sdenv-*.part"  # the names of services.whole_files
+
+
+@final
+class Results:
+    """The folder of the pictures.
+
+    Args:
+        folder: The data folder; `results/` is made in it with the first picture.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._root = folder / RESULTS
+
+    def path(self, relative: str) -> Path:
+        """Where a picture lies whose row says `relative`."""
+        return self._root / relative
+
+    def read(self, relative: str, media_type: str) -> ImageData:
+        """The file as it lies there.
+
+        Raises:
+            UnknownJob: It is gone.
+        """
+        try:
+            return ImageData(data=self.path(relative).read_bytes(), media_type=media_type)
+        except OSError as error:
+            raise UnknownJob(
+                "The picture is not there any more.", why=f"{self.path(relative)}: {error.strerror}."
+            ) from error
+
+    def write(
+        self,
+        job_id: str,
+        created_at: float,
+        index: int,
+        picture: ImageData,
+        facts: PictureFacts | None,
+        seed: int,
+    ) -> tuple[PictureRecord, str]:
+        """Writes a picture, with how it was made inside; the row for it, and where it lies.
+
+        Args:
+            job_id: Whose it is.
+            created_at: When the job was accepted: that day's folder.
+            index: Which picture of the job.
+            picture: What the backend has made.
+            facts: How; None = nobody knows.
+            seed: Its seed.
+
+        Raises:
+            DiskFull: It does not fit on the disk; nothing of it is left.
+            NotWritable: The folder does not allow it.
+        """
+        written = picture if facts is None else with_metadata(picture, facts)
+        relative = f"{day_of(created_at)}/{job_id}-{index}.{_SUFFIXES[written.media_type]}"
+        _write(self.path(relative), written.data)
+        return picture_record(written, index, seed), relative
+
+    def remove(self, job_id: str, created_at: float) -> None:
+        """Removes every file that the job may have, also those whose row was never written."""
+        folder = self._root / day_of(created_at)
+        for index in range(MAX_COUNT):
+            for suffix in _SUFFIXES.values():
+                (folder / f"{job_id}-{index}.{suffix}").unlink(missing_ok=True)
+        with suppress(OSError):  # there are others of that day
+            folder.rmdir()
+
+    def sweep(self, created_at: float) -> None:
+        """Removes what a killed server has left half written on that day."""
+        for each in (self._root / day_of(created_at)).glob(_HALF_WRITTEN):
+            each.unlink(missing_ok=True)
+
+
+def picture_record(picture: ImageData, index: int, seed: int) -> PictureRecord:
+    """What is known of a picture file."""
+    width, height = size_of(picture)
+    digest = hashlib.sha256(picture.data).hexdigest()
+    return PictureRecord(index, seed, width, height, picture.media_type, len(picture.data), digest)
+
+
+def day_of(created_at: float) -> str:
+    """The folder of a day, in UTC, so that it is the same wherever the server is moved."""
+    return time.strftime("%Y-%m-%d", time.gmtime(created_at))
+
+
+def facts_of(
+    resolved: ResolvedRequest | None, index: int, backend: str, model_hash: str, made_with: Mapping[str, str]
+) -> PictureFacts | None:
+    """How a picture was made; None where the backend has not said."""
+    return None if resolved is None else PictureFacts(resolved, index, backend, model_hash, made_with)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder with its parents.
+
+    Raises:
+        DiskFull: There is no room even for that.
+        NotWritable: It cannot be made.
+    """
+    try:
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            sync_folder(folder.parent)
+    except OSError as error:
+        raise write_error(folder, error) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    make_folder(path.parent)
+    try:
+        write_whole(path, data, replace=True, mode=0o600)
+    except NotWritable:  # the last other picture of that day was removed just now, and the folder with it
+        make_folder(path.parent)
+        write_whole(path, data, replace=True, mode=0o600)
