@@ -65,6 +65,13 @@ def backend_names(incomplete: str) -> list[str]:
     return _starting([*BACKENDS, *load_settings().backends], incomplete)
 
 
+def front_end_names(incomplete: str) -> list[str]:
+    """Completes names of front ends."""
+    import importlib
+
+    return _starting(list(importlib.import_module("sdenv.servers").SERVERS), incomplete)
+
+
 def model_names(incomplete: str) -> list[str]:
     """Completes names of models found on this machine."""
     from sdenv.services.models import find_models

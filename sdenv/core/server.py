@@ -30,6 +30,8 @@ class Server(ABC):
     """A front end that speaks one protocol."""
 
     Settings: ClassVar[type[ServerSettings]] = ServerSettings
+    default_port: ClassVar[int] = 0
+    """Where it listens when the user says nothing; 0 = any free port."""
 
     @abstractmethod
     def __init__(self, settings: ServerSettings) -> None:

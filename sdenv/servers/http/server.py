@@ -39,11 +39,13 @@ class HttpServer(Server):
     """All dialects on one port, over one queue of jobs that survives a crash."""
 
     Settings: ClassVar[type[ServerSettings]] = HttpSettings
+    default_port: ClassVar[int] = 9090
 
     def __init__(self, settings: HttpSettings) -> None:
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
+        self._stopping = False
         self._notices: tuple[Notice, ...] = ()
 
     def serve(self, engine: Engine, address: Address, ready: Callable[[Address], None]) -> None:
@@ -74,12 +76,10 @@ class HttpServer(Server):
 
     def stop(self) -> None:
         """See `Server.stop`."""
-        loop = self._loop
-        if loop is None:
-            self._stop.set()
-            return
-        with suppress(RuntimeError):  # its loop has ended by itself
-            loop.call_soon_threadsafe(self._stop.set)
+        self._stopping = True  # before the loop is looked for: `_serve` looks the other way round
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has ended by itself
+                self._loop.call_soon_threadsafe(self._stop.set)
 
     def notices(self) -> tuple[Notice, ...]:
         """See `Server.notices`."""
@@ -133,6 +133,8 @@ class HttpServer(Server):
         ready: Callable[[Address], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        if self._stopping:
+            self._stop.set()
         settings = self._settings
         size = engine.queue_size if settings.queue_size is None else settings.queue_size
         names = tuple(dialect.name for dialect in ROUTERS)
