@@ -23,6 +23,7 @@ def own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("SDENV_CONFIG", str(home / "config.toml"))
     monkeypatch.setenv("SDENV_DATA_DIR", str(home / "data"))
+    monkeypatch.setenv("SDENV_RUNTIME_DIR", str(home / "runtime"))
     monkeypatch.setenv("HF_HOME", str(home / "huggingface"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
 

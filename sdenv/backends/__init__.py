@@ -8,6 +8,10 @@ ROWS: dict[str, Entry] = {
     "fake": Entry(
         "sdenv.backends.fake:FakeBackend", summary="Draws test pictures at once; for demos, docs and tests"
     ),
+    "http": Entry(
+        "sdenv.backends.http:HttpBackend",
+        summary="A server of sdenv, here or on another machine: http://host:9090",
+    ),
     "local": Entry(
         "sdenv.backends.local:LocalBackend", "local", "This machine's CPU or GPU, through torch and diffusers"
     ),

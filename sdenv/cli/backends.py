@@ -1,5 +1,6 @@
 """`sdenv backends`: what can make pictures, and what each can do."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -65,13 +66,13 @@ def _detail(name: str, option: list[str], *, as_json: bool) -> None:
 
     from sdenv.cli.output import print_json, print_text
     from sdenv.cli.pairs import key_values
-    from sdenv.services.choose import choose_backend
+    from sdenv.services.choose import FILLED_IN, choose_backend
     from sdenv.services.settings import load_settings
 
     chosen = choose_backend(name, key_values(option, "-O"), load_settings())
     with closing(chosen.backend):
         status = chosen.backend.probe()
-        options_record = _options(type(chosen.backend).Settings.model_json_schema())
+        options_record = _options(type(chosen.backend).Settings.model_json_schema(), FILLED_IN)
     record = status_record(status)
     if as_json:
         print_json({"type": "backend", **record, "options": options_record})
@@ -79,12 +80,12 @@ def _detail(name: str, option: list[str], *, as_json: bool) -> None:
         print_text(_text(record, options_record))
 
 
-def _options(schema: dict[str, Any]) -> dict[str, str]:
-    """The backend's own options and their defaults; what `choose` fills in itself is left out."""
+def _options(schema: dict[str, Any], left_out: Collection[str]) -> dict[str, str]:
+    """The backend's own options and their defaults."""
     return {
         name: str(each.get("default", "(required)"))
         for name, each in schema.get("properties", {}).items()
-        if name not in ("url", "models")
+        if name not in left_out
     }
 
 

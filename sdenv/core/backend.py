@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Final, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -38,6 +38,10 @@ class JobContext(Protocol):
         It ends what blocks (closes the socket, ends the call), at once if the job is cancelled already, and
         does not wait for the thread that it frees.
         """
+
+
+IDENTITY: Final = "identity"
+"""Key in `ModelInfo.detail` of a text that two backends share only if they make the same pixels with it."""
 
 
 @dataclass(frozen=True, slots=True)

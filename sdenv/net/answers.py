@@ -4,13 +4,14 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from sdenv.core.errors import Busy, ConnectionFailed, Denied, OriginDenied, PeerBrokeProtocol, SdenvError
-from sdenv.net.session import Answer
+from sdenv.net.exchange import Answer
 from sdenv.protocols.native import error_of
 
 TOKEN_HINT: Final = "Give its token: -O token_file=FILE, or in the variable SDENV_TOKEN."
 
 _GATEWAY: Final = frozenset({502, 503, 504})
 _MOVED: Final = frozenset({301, 302, 303, 307, 308})
+_HIDING: Final = _GATEWAY | _MOVED | {401, 403, 407, 429}
 
 
 def checked(answer: Answer) -> Answer:
@@ -36,6 +37,20 @@ def error_in(answer: Answer) -> SdenvError:
     if isinstance(error, Denied) and not isinstance(error, OriginDenied):
         return type(error)(f"{answer.url}: {error.what}", error.why, TOKEN_HINT)
     return error
+
+
+def speaks_native(answer: Answer) -> bool:
+    """Whether an answer to `GET /status` shows that the server speaks our API, or that one may be behind.
+
+    A proxy that asks for a password, or does not reach its server, hides what is behind.
+    """
+    if answer.status in _HIDING or _error_record(answer) is not None:
+        return True
+    try:
+        record = answer.record()
+    except PeerBrokeProtocol:
+        return False
+    return answer.status == 200 and "v" in record and "capabilities" in record
 
 
 def retry_after_s(answer: Answer) -> float | None:

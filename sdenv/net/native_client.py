@@ -1,57 +1,41 @@
 """A client of sdenv's own API: every call of `/sdenv/v1`, errors as they were on the server."""
 
 import json
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar, final, runtime_checkable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final, Protocol, final, runtime_checkable
 from urllib.parse import quote, urlencode
 
 from ulid import ULID
 
-from sdenv.core.backend import BackendStatus
-from sdenv.core.errors import ConnectionFailed, NoStepInTime, PeerBrokeProtocol
+from sdenv.core.errors import NoStepInTime, PeerBrokeProtocol, SdenvError
 from sdenv.core.image import ImageData
 from sdenv.core.job_record import JobRecord, JobState
 from sdenv.core.request import GenerationRequest, parse_request_json
-from sdenv.net.answers import checked
-from sdenv.net.failures import ConnectionLost
+from sdenv.net.answers import checked, speaks_native
+from sdenv.net.exchange import Answer, Call, media_type_in
 from sdenv.net.interrupt import Interrupt
-from sdenv.net.session import Answer, Call, Session
-from sdenv.protocols.native import PREFIX, job_of, request_record, status_of
-from sdenv.protocols.sse import EventReader, ServerSentEvent
+from sdenv.net.job_events import JobEvent, followed
+from sdenv.net.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S, RECONNECT_S, OnLost, Patience
+from sdenv.net.server_status import NotNative, QueueStatus, ServerStatus, not_native, server_status_of
+from sdenv.net.session import Session
+from sdenv.protocols.native import PREFIX, job_of, request_record
 
-T = TypeVar("T")
+__all__ = [
+    "JobEvent",
+    "JobsFound",
+    "NativeClient",
+    "NotNative",
+    "QueueStatus",
+    "ServerStatus",
+    "SpeaksNative",
+]
 
-RECONNECT_S: Final = 60.0
-"""How long a server that was there may be away: longer than a restart takes."""
-
-_FIRST_PAUSE_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 2.0
 _CANCEL_S: Final = 2.0
 """How long a cancel may take: nobody who has pressed Ctrl-C waits longer."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class ServerStatus:
-    """What a server says of itself.
-
-    Attributes:
-        backend: What is behind it, as a backend says it.
-        version: Of the server.
-        kind: Name of the backend in its table, such as `local`; "" = it does not say.
-        dialects: What it speaks on this port.
-        jobs: How many jobs there are, by state.
-        options: How the backend was set up, as text by name.
-    """
-
-    backend: BackendStatus
-    version: str = ""
-    kind: str = ""
-    dialects: tuple[str, ...] = ()
-    jobs: Mapping[str, int] = field(default_factory=dict)
-    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @final
@@ -66,23 +50,6 @@ class JobsFound:
 
     jobs: tuple[JobRecord, ...]
     next: str | None = None
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class JobEvent:
-    """Something that happened to a job on a server.
-
-    Attributes:
-        id: Where to go on from: `after` of a later call.
-        type: `step-done`, `preview-ready`, ..., or `job-queued`, `job-started`, `job-requeued`, `job-ended`.
-        record: The whole event; `protocols.native.event_of` reads it, but for `request-resolved` and
-            `picture-ready`, whose pictures are fetched apart.
-    """
-
-    id: str
-    type: str
-    record: Mapping[str, Any]
 
 
 @runtime_checkable
@@ -127,9 +94,14 @@ class NativeClient:
 
         Args:
             timeout_s: Longest wait for the answer; None = as the session has it.
+
+        Raises:
+            NotNative: What answers is no sdenv server, or one of the seed dialect only.
         """
-        record = checked(self._session.get(f"{PREFIX}/status", answer_s=timeout_s)).record()
-        return server_status_of(record)
+        answer = self._session.get(f"{PREFIX}/status", answer_s=timeout_s)
+        if not speaks_native(answer):
+            raise not_native(answer)
+        return server_status_of(checked(answer).record())
 
     def submit(
         self,
@@ -140,7 +112,7 @@ class NativeClient:
         allow_degraded: bool = False,
         durable: bool = True,
         key: str | None = None,
-        on_lost: Callable[[ConnectionFailed], None] | None = None,
+        on_lost: OnLost | None = None,
     ) -> JobRecord:
         """Hands a request over; when this returns, the server will not lose it.
 
@@ -172,7 +144,7 @@ class NativeClient:
         def post() -> JobRecord:
             return job_of(checked(self._session.post(f"{PREFIX}/jobs", record, headers=headers)).record())
 
-        return self._patiently(post, on_lost)
+        return self._patience(on_lost).call(post)
 
     def get(self, job_id: str) -> JobRecord:
         """A job as it is now.
@@ -187,6 +159,7 @@ class NativeClient:
         *,
         states: Iterable[JobState] = (),
         text: str = "",
+        id_part: str = "",
         dialect: str = "",
         model: str = "",
         before: str | None = None,
@@ -197,6 +170,7 @@ class NativeClient:
         Args:
             states: Only these; none = all.
             text: Words that all occur in the prompt.
+            id_part: Only those whose id begins or ends so.
             dialect: Only those asked for in this dialect.
             model: Only those of this model.
             before: `next` of the page before.
@@ -220,15 +194,22 @@ class NativeClient:
         return job_of(checked(answer).record())
 
     def cancel_soon(self, job_id: str) -> None:
-        """As `cancel`, for somebody who does not wait: within two seconds, also if an interrupt was asked."""
-        call = Call(
-            method="POST",
-            path=f"{_job(job_id)}/cancel",
-            body=b"",
-            connect_s=_CANCEL_S / 2,
-            answer_s=_CANCEL_S,
-        )
-        self._session.interruptible(None).exchange(call)
+        """As `cancel`, for somebody who does not wait: it takes two seconds at most, and never fails."""
+        with suppress(SdenvError), self.shortly() as client:
+            client.cancel(job_id)
+
+    @contextmanager
+    def shortly(self) -> "Iterator[NativeClient]":
+        """The same, over the same connections, with calls that end within two seconds in all."""
+        interrupt = Interrupt()
+        limit = threading.Timer(_CANCEL_S, interrupt.ask)
+        limit.daemon = True
+        limit.start()
+        try:
+            yield NativeClient(self._session.interruptible(interrupt), reconnect_s=self._reconnect_s)
+        finally:
+            limit.cancel()
+            limit.join()
 
     def remove(self, job_id: str) -> None:
         """Removes a job that has ended, with its pictures.
@@ -244,7 +225,7 @@ class NativeClient:
         *,
         after: str | None = None,
         previews: bool = False,
-        on_lost: Callable[[ConnectionFailed], None] | None = None,
+        on_lost: OnLost | None = None,
     ) -> Iterator[JobEvent]:
         """Everything that happens to a job, from its start; `job-ended` comes last.
 
@@ -261,32 +242,7 @@ class NativeClient:
             UnknownJob: There is no such job.
             ConnectionFailed: The server is away for longer than `reconnect_s`.
         """
-        path = f"{_job(job_id)}/events" + ("?previews=true" if previews else "")
-        patience = _Patience(self._reconnect_s, self._session)
-        while True:
-            try:
-                for event in self._stream(path, after):
-                    after = event.id or after
-                    patience.renew()
-                    yield _job_event(event)
-                    if event.type == "job-ended":
-                        return
-                lost = ConnectionLost(f"{self.url} ended the events of the job before the job had ended.")
-                patience.use(lost, on_lost)
-            except ConnectionFailed as error:
-                if patience.is_new and not isinstance(error, ConnectionLost):
-                    raise
-                patience.use(error, on_lost)
-
-    def _stream(self, path: str, after: str | None) -> Iterator[ServerSentEvent]:
-        headers = {"Accept": "text/event-stream", **({} if after is None else {"Last-Event-ID": after})}
-        reader = EventReader()
-        with self._session.streaming(Call(path=path, headers=headers)) as stream:
-            if stream.status != 200:
-                checked(stream.answer())
-                raise PeerBrokeProtocol(f"{self.url} answered with status {stream.status}, not with events.")
-            for piece in stream.pieces():
-                yield from reader.feed(piece)
+        return followed(self._session, f"{_job(job_id)}/events", self._patience(on_lost), after, previews)
 
     def picture(
         self,
@@ -295,7 +251,7 @@ class NativeClient:
         *,
         form: str = "",
         metadata: bool = True,
-        on_lost: Callable[[ConnectionFailed], None] | None = None,
+        on_lost: OnLost | None = None,
     ) -> ImageData:
         """A finished picture.
 
@@ -312,12 +268,12 @@ class NativeClient:
         """
         wanted = {**({"format": form} if form else {}), **({} if metadata else {"metadata": "false"})}
         path = f"{_job(job_id)}/pictures/{index}" + (f"?{urlencode(wanted)}" if wanted else "")
-        return self._patiently(lambda: _picture_in(self._get(path)), on_lost)
+        return self._patience(on_lost).call(lambda: _picture_in(self._get(path)))
 
     def preview(self, job_id: str) -> ImageData | None:
         """The newest preview; None = there is none."""
         answer = self._session.get(f"{_job(job_id)}/preview")
-        return None if answer.status in (204, 404) else _picture_in(checked(answer))
+        return None if answer.status in (404, 409) else _picture_in(checked(answer))
 
     def request_of(self, job_id: str) -> GenerationRequest:
         """What was asked for, pictures included."""
@@ -331,16 +287,16 @@ class NativeClient:
             NoStepInTime: It has not ended in that time; it goes on.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        pause_s = _FIRST_PAUSE_S
+        pause_s = FIRST_PAUSE_S
         while True:
-            job = self._patiently(lambda: self.get(job_id), None)
+            job = self._patience(None).call(lambda: self.get(job_id))
             if job.state.ended:
                 return job
             if deadline is not None and time.monotonic() >= deadline:
                 raise NoStepInTime(f"The job {job_id} has not ended within {timeout_s:g} s.")
             left_s = pause_s if deadline is None else deadline - time.monotonic()
             self._session.wait(max(0.0, min(pause_s, left_s)))
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def close(self) -> None:
         """Closes its connections. May be called twice."""
@@ -349,90 +305,16 @@ class NativeClient:
     def _get(self, path: str) -> Answer:
         return checked(self._session.get(path))
 
-    def _patiently(self, call: Callable[[], T], on_lost: Callable[[ConnectionFailed], None] | None) -> T:
-        """What `call` returns, tried again while a server that was there is away."""
-        patience = _Patience(self._reconnect_s, self._session)
-        while True:
-            try:
-                return call()
-            except ConnectionFailed as error:
-                if patience.is_new and not isinstance(error, ConnectionLost):
-                    raise
-                patience.use(error, on_lost)
-
-
-@final
-class _Patience:
-    """How long to go on asking for a server that was there."""
-
-    def __init__(self, reconnect_s: float, session: Session) -> None:
-        self._reconnect_s = reconnect_s
-        self._session = session
-        self.renew()
-
-    def renew(self) -> None:
-        """The server has answered."""
-        self.is_new = True
-        self._deadline_s = 0.0
-        self._pause_s = _FIRST_PAUSE_S
-
-    def use(self, error: ConnectionFailed, on_lost: Callable[[ConnectionFailed], None] | None) -> None:
-        """Waits a little, longer every time.
-
-        Raises:
-            ConnectionFailed: The patience is at its end.
-        """
-        now_s = time.monotonic()
-        if self.is_new:
-            self.is_new = False
-            self._deadline_s = now_s + self._reconnect_s
-            if on_lost is not None:
-                on_lost(error)
-        if now_s >= self._deadline_s:
-            raise ConnectionFailed(
-                f"The connection to {self._session.url} was lost, and the server has not come back within "
-                f"{self._reconnect_s:g} s.",
-                why=error.why or error.what,
-                hint=f"The job is not lost: sdenv jobs list -b {self._session.url}",
-            ) from error
-        self._session.wait(self._pause_s)
-        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
-
-
-def server_status_of(record: Mapping[str, Any]) -> ServerStatus:
-    """What `GET /status` says.
-
-    Raises:
-        PeerBrokeProtocol: It is not a status.
-    """
-    server = record.get("server")
-    server = server if isinstance(server, Mapping) else {}
-    return ServerStatus(
-        backend=status_of(record),
-        version=str(server.get("version", "")),
-        kind=str(record.get("kind", "")),
-        dialects=tuple(str(each) for each in record.get("dialects", ())),
-        jobs={str(name): int(count) for name, count in record.get("jobs", {}).items()},
-        options={str(name): str(value) for name, value in record.get("options", {}).items()},
-    )
+    def _patience(self, on_lost: OnLost | None) -> Patience:
+        return Patience(self._session, self._reconnect_s, on_lost)
 
 
 def _job(job_id: str) -> str:
     return f"{PREFIX}/jobs/{quote(job_id, safe='')}"
 
 
-def _job_event(event: ServerSentEvent) -> JobEvent:
-    try:
-        record = json.loads(event.data)
-    except ValueError as error:
-        raise PeerBrokeProtocol("The other side sent an event that is not JSON.", why=f"{error}.") from error
-    if not isinstance(record, dict):
-        raise PeerBrokeProtocol("The other side sent an event that is not a JSON object.")
-    return JobEvent(event.id, event.type, record)
-
-
 def _picture_in(answer: Answer) -> ImageData:
-    media_type = answer.headers.get("content-type", "").partition(";")[0].strip()
+    media_type = media_type_in(answer.headers)
     if not media_type.startswith("image/"):
         raise PeerBrokeProtocol(f"The other side sent {media_type or 'something'!r} where a picture belongs.")
     return ImageData(data=answer.body, media_type=media_type)

@@ -6,134 +6,25 @@ a server that never answers.
 
 import json
 import socket
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
 from http.client import BadStatusLine, HTTPException, HTTPResponse
-from threading import Lock
-from typing import Any, Final, TypeVar, final
+from typing import TypeVar, final
 
 from sdenv import __version__
-from sdenv.core.errors import PeerBrokeProtocol
 from sdenv.core.events import Notice
 from sdenv.net.address import Access, Place, place_of
-from sdenv.net.dialling import Dialler
+from sdenv.net.exchange import Answer, Call, Stream
 from sdenv.net.failures import ConnectionLost, lost, speaks_tls
 from sdenv.net.interrupt import Interrupt
+from sdenv.net.shared import Shared
 from sdenv.net.tokens import token_of
 from sdenv.net.wire import Wire
 
 __all__ = ["Access", "Answer", "Call", "ConnectionLost", "Session", "Stream"]
 
-MAX_ANSWER_BYTES: Final = 512 * 2**20
-"""More is never read into memory: 16 pictures of 16 MP in base64 are smaller."""
-
-_LONGEST_IDLE_S: Final = 4.0  # uvicorn closes a connection that is idle for 5 s
-_PIECE_BYTES: Final = 64 * 2**10
-
 T = TypeVar("T")
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One request.
-
-    Attributes:
-        method: GET, POST, ...
-        path: With the query; the prefix of the URL is put before it.
-        body: What is sent along.
-        headers: Further headers.
-        connect_s: Longest wait for a connection; None = as `Access` says.
-        answer_s: Longest silence while the answer is awaited or read; None = as `Access` says.
-        repeatable: Whether it does no harm twice. Only such a request goes over a connection that is kept,
-            since the server may be closing it.
-    """
-
-    method: str = "GET"
-    path: str
-    body: bytes | None = None
-    headers: Mapping[str, str] | None = None
-    connect_s: float | None = None
-    answer_s: float | None = None
-    repeatable: bool = True
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a server has answered, whole.
-
-    Attributes:
-        url: Of the server, for errors.
-        status: For example 200.
-        headers: By name in lower case.
-        body: Its bytes.
-    """
-
-    url: str
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def record(self) -> dict[str, Any]:
-        """The JSON object in the body.
-
-        Raises:
-            PeerBrokeProtocol: There is none.
-        """
-        record = self.json()
-        if not isinstance(record, dict):
-            raise PeerBrokeProtocol(f"{self.url} sent JSON that is not an object.")
-        return record
-
-    def json(self) -> Any:
-        """The JSON in the body.
-
-        Raises:
-            PeerBrokeProtocol: There is none.
-        """
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError) as error:
-            raise PeerBrokeProtocol(f"{self.url} sent what is not JSON.", why=f"{error}.") from error
-
-
-@final
-class Stream:
-    """An answer that is read as it arrives.
-
-    Attributes:
-        status: For example 200.
-        headers: By name in lower case.
-    """
-
-    def __init__(
-        self, url: str, response: HTTPResponse, reading: Callable[[Callable[[], bytes]], bytes]
-    ) -> None:
-        self.status = response.status
-        self.headers = {name.lower(): value for name, value in response.getheaders()}
-        self._url = url
-        self._response = response
-        self._reading = reading
-
-    def pieces(self) -> Iterator[bytes]:
-        """Bytes as they arrive, to the end."""
-        while piece := self._reading(lambda: self._response.read1(_PIECE_BYTES)):
-            yield piece
-
-    def answer(self) -> Answer:
-        """The whole of it.
-
-        Raises:
-            PeerBrokeProtocol: It is larger than MAX_ANSWER_BYTES.
-        """
-        body = self._reading(lambda: self._response.read(MAX_ANSWER_BYTES + 1))
-        if len(body) > MAX_ANSWER_BYTES:
-            raise PeerBrokeProtocol(f"{self._url} sent an answer of more than {MAX_ANSWER_BYTES} bytes.")
-        return Answer(self._url, self.status, self.headers, body)
 
 
 @final
@@ -154,7 +45,7 @@ class Session:
         ours = {"User-Agent": f"sdenv/{__version__}", "Accept": "*/*"}
         if token:
             ours["Authorization"] = f"Bearer {token}"
-        self._shared = _Shared(access, place, {**ours, **(headers or {})})
+        self._shared = Shared(access, place, {**ours, **(headers or {})})
         self._interrupt = Interrupt()
 
     @property
@@ -284,49 +175,6 @@ class Session:
             except (OSError, HTTPException) as error:
                 self._interrupt.check()
                 raise lost(error, self.url, silence_s) from error
-
-
-@final
-class _Shared:
-    """What all views of a session have in common."""
-
-    def __init__(self, access: Access, place: Place, headers: Mapping[str, str]) -> None:
-        self.access = access
-        self.place = place
-        self.headers = headers
-        self.url = place.url if access.socket_path is None else f"unix:{access.socket_path}"
-        self.dialler = Dialler(access, place, self.url)
-        self.met = False
-        """Whether the server has ever answered."""
-        self._lock = Lock()
-        self._idle: list[Wire] = []
-        self._closed = False
-
-    def take(self) -> Wire | None:
-        """A connection that was kept and that the server has not closed; None = there is none."""
-        with self._lock:
-            while self._idle:
-                wire = self._idle.pop()
-                if not wire.is_stale(_LONGEST_IDLE_S):
-                    return wire
-                wire.hang_up()
-        return None
-
-    def keep(self, wire: Wire) -> None:
-        """Keeps a connection for the next request."""
-        wire.used_s = time.monotonic()
-        with self._lock:
-            if not self._closed:
-                self._idle.append(wire)
-                return
-        wire.hang_up()
-
-    def close(self) -> None:
-        """Closes those that wait, and from now on each after its use."""
-        with self._lock:
-            self._closed, idle, self._idle = True, self._idle, []
-        for wire in idle:
-            wire.hang_up()
 
 
 def _may_be_tls(error: ConnectionLost) -> bool:

@@ -1,17 +1,29 @@
 """A model that is loaded already: a server of the same user on this machine, reached by its unix socket."""
 
-from dataclasses import dataclass
+import os
+import stat
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from sdenv import __version__
+from sdenv.backends import BACKENDS
+from sdenv.core.backend import IDENTITY, Backend, BackendSettings, BackendStatus
+from sdenv.core.errors import SdenvError
 from sdenv.core.events import Notice
-from sdenv.net.native_client import NativeClient
+from sdenv.net.address import Access
+from sdenv.net.native_client import NativeClient, ServerStatus, SpeaksNative
+from sdenv.net.session import Session
 from sdenv.services.choose import Chosen
-from sdenv.services.settings import Settings
+from sdenv.services.settings import DEFAULT, Settings
 
 SOCKET_NAME: Final = "http.sock"
+LOCAL: Final = "local"
 ANSWER_S: Final = 1.0
-"""How long a server may take to say what it is: a model that loads by itself takes longer."""
+"""How long a server may take to say what it is: loading the model takes longer."""
+
+_LONGEST_PATH_BYTES: Final = 100
+"""The system's limit for the path of a unix socket is 104 on macOS and 108 on Linux, its end included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +31,7 @@ class Warm:
     """A backend that has the model loaded.
 
     Attributes:
-        chosen: To be used instead.
+        chosen: To be used instead of the one that would load it.
         notice: What to tell the user.
     """
 
@@ -27,26 +39,99 @@ class Warm:
     notice: Notice
 
 
-def socket_path(settings: Settings) -> Path:
-    """Where a server of this user listens for the programs of this user."""
-    return runtime_folder(settings) / SOCKET_NAME
+def socket_path(settings: Settings) -> Path | None:
+    """Where a server listens for the other programs of its user; None = this system has no such place."""
+    if os.name != "posix":
+        return None
+    path = runtime_folder(settings) / SOCKET_NAME
+    return path if len(os.fsencode(path)) <= _LONGEST_PATH_BYTES else None
 
 
 def runtime_folder(settings: Settings) -> Path:
-    """`SDENV_RUNTIME_DIR`, else a folder of the system for such things, else one in `data_dir`."""
-    raise NotImplementedError
+    """`runtime_dir`; else `sdenv` in the folder that the system makes for a session; else in `data_dir`.
+
+    Never a folder in `/tmp`, where another user could have put a socket of his own before.
+    """
+    if settings.runtime_dir is not None:
+        return settings.runtime_dir
+    session_folder = os.environ.get("XDG_RUNTIME_DIR", "")
+    if session_folder and settings.source_of("data_dir") == DEFAULT:
+        return Path(session_folder) / "sdenv"
+    return settings.data_dir / "runtime"
 
 
 def find_warm(chosen: Chosen, settings: Settings) -> Warm | None:
-    """A warm server that makes the very same pictures as the local backend that was chosen; None = none.
+    """A server that makes the very same pictures as the local backend that was chosen; None = there is none.
+
+    It must be of this version, serve the backend `local`, and make with each model that is asked for the same
+    pixels: `core.backend.IDENTITY` says so.
 
     Args:
-        chosen: What `-b local` means, models resolved.
+        chosen: What `-b local` means, its models resolved.
         settings: Where the socket lies.
     """
-    raise NotImplementedError
+    path = socket_path(settings)
+    if chosen.kind != LOCAL or path is None or not _is_ours(path):
+        return None
+    backend = BACKENDS.load("http")(_http_settings(path))
+    status = _status(backend)
+    if status is None or not _makes_the_same(chosen, status):
+        backend.close()
+        return None
+    chosen.backend.close()
+    message = "The server of yours that runs on this machine makes it, with the model that it has loaded."
+    notice = Notice("warm", f"{message} (--no-warm: load it here)")
+    return Warm(replace(chosen, backend=backend), notice)
 
 
 def warm_client(settings: Settings) -> NativeClient | None:
     """A client of the server that listens on this user's socket, whatever it serves; None = none does."""
-    raise NotImplementedError
+    path = socket_path(settings)
+    if path is None or not _is_ours(path):
+        return None
+    client = NativeClient(Session(Access(socket_path=path)))
+    try:
+        client.status()
+    except SdenvError:
+        client.close()
+        return None
+    return client
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether there is a socket that only this user can have made; a stale one is found by connecting."""
+    try:
+        found, folder = path.lstat(), path.parent.stat()
+    except OSError:
+        return False
+    mine = found.st_uid == folder.st_uid == os.geteuid()
+    return mine and stat.S_ISSOCK(found.st_mode) and not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _http_settings(path: Path) -> BackendSettings:
+    return BACKENDS.load("http").Settings.model_validate({"socket": path, "shown_as": LOCAL})
+
+
+def _status(backend: Backend) -> ServerStatus | None:
+    assert isinstance(backend, SpeaksNative)
+    try:
+        return backend.client().status(timeout_s=ANSWER_S)
+    except SdenvError:
+        return None
+
+
+def _makes_the_same(chosen: Chosen, there: ServerStatus) -> bool:
+    """Whether each model that is asked for makes the same pixels there as it would here."""
+    if there.version != __version__ or there.kind != LOCAL or there.queue.draining:
+        return False
+    try:
+        here = chosen.backend.probe()
+        names = set(chosen.names.values())
+        return all(_identity(here, name) == _identity(there.backend, name) != "" for name in names)
+    except SdenvError:  # it does not have the model; or the model is broken, which the local backend will say
+        return False
+
+
+def _identity(status: BackendStatus, name: str | None) -> str:
+    model = status.model(name)
+    return "" if model is None else model.detail.get(IDENTITY, "")

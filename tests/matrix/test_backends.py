@@ -17,9 +17,8 @@ def test_every_row_of_the_table_is_tested() -> None:
 @pytest.fixture(scope="module", params=sorted(FACTORIES))
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     """One backend for all tests of a row: a model is loaded once."""
-    made = FACTORIES[request.param](tmp_path_factory.mktemp(request.param))
-    yield made
-    made.close()
+    with FACTORIES[request.param](tmp_path_factory.mktemp(request.param)) as made:
+        yield made
 
 
 class TestEveryBackend(BackendContract):

@@ -1,19 +1,24 @@
 """How the tests build each backend of the table. A new row in the table needs one function here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
 from sdenv.backends.fake import FakeBackend, FakeSettings
 from sdenv.core.backend import Backend
+from tests.support.http_servers import http_backend
 
 
-def make_fake(folder: Path) -> Backend:
+@contextmanager
+def make_fake(folder: Path) -> Iterator[Backend]:
     """It needs nothing."""
-    return FakeBackend(FakeSettings())
+    with closing(FakeBackend(FakeSettings())) as backend:
+        yield backend
 
 
-def make_local(folder: Path) -> Backend:
+@contextmanager
+def make_local(folder: Path) -> Iterator[Backend]:
     """With tiny models of the true structure, in float32 on the CPU, where sums repeat bit for bit."""
     from sdenv.backends.local import LocalBackend, LocalSettings
     from sdenv.backends.local.quiet import quieten
@@ -21,8 +26,13 @@ def make_local(folder: Path) -> Backend:
 
     quieten()
     models = {"sd1": str(make_sd1(folder / "sd1")), "sd2": str(make_sd2(folder / "sd2"))}
-    return LocalBackend(LocalSettings(models=models, device="cpu", precision="float32"))
+    with closing(LocalBackend(LocalSettings(models=models, device="cpu", precision="float32"))) as backend:
+        yield backend
 
 
-FACTORIES: Final[Mapping[str, Callable[[Path], Backend]]] = {"fake": make_fake, "local": make_local}
-"""By name in the table: builds the backend, with an empty folder to put models into."""
+FACTORIES: Final[Mapping[str, Callable[[Path], AbstractContextManager[Backend]]]] = {
+    "fake": make_fake,
+    "http": http_backend,
+    "local": make_local,
+}
+"""By name in the table: builds the backend, with an empty folder to put models into, and closes it."""

@@ -1,37 +1,80 @@
 """A server as a backend: sdenv's own API, or the seed dialect where the server has nothing better."""
 
-from typing import ClassVar, final
+from dataclasses import replace
+from functools import cached_property
+from typing import ClassVar, Final, final
 
+from sdenv.backends.http.native_job import NativeJob
+from sdenv.backends.http.seed import SeedClient
 from sdenv.backends.http.settings import HttpBackendSettings
 from sdenv.core.backend import Backend, BackendSettings, BackendStatus, JobContext
 from sdenv.core.capabilities import Capabilities
 from sdenv.core.request import GenerationRequest
 from sdenv.core.result import GenerationResult
-from sdenv.net.native_client import NativeClient
+from sdenv.net.native_client import NativeClient, NotNative
+from sdenv.net.session import Session
+
+_CONTROLS: Final = frozenset(
+    {"canny", "depth", "inpaint", "ip-adapter", "lineart", "mlsd", "normal", "openpose", "pose", "recolor"}
+    | {"reference", "scribble", "segmentation", "shuffle", "sketch", "softedge", "tile"}
+)
+"""The kinds of control that are passed on: the published ControlNet types, and ours."""
 
 
 @final
 class HttpBackend(Backend):
-    """Makes pictures on a server."""
+    """Has a server make the pictures. What the server can do is what this backend can do."""
 
     Settings: ClassVar[type[BackendSettings]] = HttpBackendSettings
-    declared: ClassVar[Capabilities] = Capabilities()
+    declared: ClassVar[Capabilities] = Capabilities(controls=_CONTROLS, cancel="at-once", concurrency=64)
 
     def __init__(self, settings: BackendSettings) -> None:
         assert isinstance(settings, HttpBackendSettings)
         self._settings = settings
+        self._is_seed: bool | None = None  # None = the server has not been asked
 
-    def probe(self) -> BackendStatus:
-        """Asks the server."""
-        raise NotImplementedError
+    @cached_property
+    def _session(self) -> Session:
+        return Session(self._settings.access())
 
     def client(self) -> NativeClient:
-        """A client of the server's jobs, over the same connections."""
-        raise NotImplementedError
+        """A client of the server's jobs, over the same connections; asks nothing."""
+        return NativeClient(self._session, reconnect_s=self._settings.reconnect_s)
+
+    def probe(self) -> BackendStatus:
+        """Asks the server.
+
+        Raises:
+            ConnectionFailed: Nothing listens there, or what listens is no server of sdenv or its seed.
+            Denied: The token is missing or wrong, or the certificate has changed.
+        """
+        try:
+            status = self.client().status().backend
+        except NotNative as error:
+            status = self._seed.status(error)
+            self._is_seed = True
+        else:
+            self._is_seed = False
+        can = status.capabilities
+        can = replace(can, controls=can.controls & _CONTROLS)
+        return replace(status, name=self._settings.shown_as, capabilities=can)
 
     def generate(self, request: GenerationRequest, context: JobContext) -> GenerationResult:
-        """Has the server make the pictures."""
-        raise NotImplementedError
+        """Submits the request, passes on what happens to it, and fetches the pictures."""
+        context.check()
+        if self._is_seed is None:
+            self.probe()
+        for notice in self._session.notices():
+            context.emit(notice)
+        if self._is_seed:
+            return self._seed.generate(request, context)
+        shown_as, busy_s = self._settings.shown_as, self._settings.busy_s or 0.0
+        return NativeJob(self.client(), request, context, shown_as=shown_as, busy_s=busy_s).result()
+
+    @property
+    def _seed(self) -> SeedClient:
+        return SeedClient(self._session, self._settings.shown_as, self._settings.busy_s)
 
     def close(self) -> None:
         """Closes the connections."""
+        self._session.close()

@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr
 
 from sdenv.core.backend import BackendSettings
 from sdenv.net.address import Access
-from sdenv.net.native_client import RECONNECT_S
+from sdenv.net.patience import RECONNECT_S
 
 Seconds = Annotated[float, Field(gt=0.0, le=86_400.0, allow_inf_nan=False)]
 

@@ -5,7 +5,9 @@ can do is read from its configuration files, and what does not fit is refused by
 imported in the device's thread, with the first picture.
 """
 
+import hashlib
 import importlib.util
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -20,7 +22,7 @@ from sdenv.backends.local.plan import Plan, make_plan
 from sdenv.backends.local.relay import Relay
 from sdenv.checkpoints.facts import ModelFacts, facts_of
 from sdenv.checkpoints.folder import ModelFolder, read_folder
-from sdenv.core.backend import Backend, BackendSettings, BackendStatus, JobContext, ModelInfo
+from sdenv.core.backend import IDENTITY, Backend, BackendSettings, BackendStatus, JobContext, ModelInfo
 from sdenv.core.capabilities import Capabilities
 from sdenv.core.errors import UnknownModel
 from sdenv.core.events import PhaseStarted
@@ -181,12 +183,19 @@ class LocalBackend(Backend):
             facts.size,
             facts.default_size,
             facts.summary,
+            {IDENTITY: self._identity(folder)},
             steps=family.steps,
             guidance_scale=family.guidance_scale,
             sampler=family.sampler,
             tasks=facts.tasks,
             samplers=facts.samplers,
         )
+
+    def _identity(self, folder: ModelFolder) -> str:
+        """What decides about pixels here: the folder's place and state, and the settings."""
+        settings = self._settings.model_dump(exclude={"models"})
+        told = json.dumps([str(folder.path.resolve()), folder.stamp(), settings])
+        return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 def _is_as_it_was(folder: ModelFolder, stamp: tuple[tuple[int, int], ...]) -> bool:
