@@ -22,9 +22,6 @@ LAST: Final = "last"
 ID_CHARACTERS: Final = 26
 _LOOKALIKES: Final = str.maketrans({"I": "1", "L": "1", "O": "0"})  # Crockford's base 32: read alike
 _SHORTENED: Final = re.compile(r"[0-9A-HJKMNP-TV-Z]{1,26}")
-_SEARCHED_ENDS: Final = 2000
-"""Among so many of the newest jobs the end of an id is looked for."""
-
 _PAGE: Final = 500
 
 
@@ -74,7 +71,7 @@ def find_job(word: str, find: Find, get: Get) -> JobRecord:
     job_id = _canonical(word)
     if len(job_id) == ID_CHARACTERS:
         return get(job_id)
-    found = _beginning(job_id, find) or _ending(job_id, find)
+    found = find(JobQuery(id_part=job_id, limit=2)).jobs
     if len(found) > 1:
         raise UsageError(
             f"Several jobs have an id like {word!r}.",
@@ -112,17 +109,3 @@ def _no_id(word: str) -> UnknownJob:
     return UnknownJob(
         f"There is no job {word!r}.", why="An id has 26 letters and digits, without I, L, O, U."
     )
-
-
-def _beginning(job_id: str, find: Find) -> list[JobRecord]:
-    """At most two jobs whose id begins so: one page, since ids are sorted."""
-    if job_id[0] > "7":  # the largest ULID is 7ZZZ...
-        return []
-    after_all = job_id.ljust(ID_CHARACTERS, "Z")
-    return [job for job in find(JobQuery(before=after_all, limit=2)).jobs if job.id.startswith(job_id)]
-
-
-def _ending(job_id: str, find: Find) -> list[JobRecord]:
-    """At most two of the newest jobs whose id ends so."""
-    candidates = every_job(find, JobQuery(), _SEARCHED_ENDS)
-    return list(islice((job for job in candidates if job.id.endswith(job_id)), 2))

@@ -38,6 +38,7 @@ class Remote:
         page = self.client.find(
             states=query.states,
             text=query.text,
+            id_part=query.id_part,
             dialect=query.dialect,
             model=query.model,
             before=query.before,

@@ -104,6 +104,7 @@ def _add_looking(routes: APIRouter, service: Service) -> None:
             list[JobState] | None, Query(description="Only these; several are possible.")
         ] = None,
         text: Annotated[str, Query(max_length=1000, description="Words of the prompts.")] = "",
+        id_part: Annotated[str, Query(max_length=26, description="How its id begins or ends.")] = "",
         dialect: Annotated[str, Query(max_length=100, description="How it was asked for.")] = "",
         model: Annotated[str, Query(max_length=1024, description="Only of this model.")] = "",
         before: Annotated[
@@ -116,6 +117,7 @@ def _add_looking(routes: APIRouter, service: Service) -> None:
             JobQuery(
                 states=frozenset(state or ()),
                 text=text,
+                id_part=id_part,
                 dialect=dialect,
                 model=model,
                 owner=principal_of(request).owner,

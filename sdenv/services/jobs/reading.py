@@ -136,6 +136,10 @@ class Reading:
         for word in storable(query.text.casefold()).split():
             conditions.append("instr(words, ?)")
             values.append(word)
+        if query.id_part:
+            part = storable(query.id_part)
+            conditions.append("(substr(id, 1, ?) = ? OR substr(id, -?) = ?)")
+            values += [len(part), part, len(part), part]
         for column, wanted in (("dialect", query.dialect), ("model", query.model)):
             if wanted:
                 conditions.append(f"{column} = ?")

@@ -36,6 +36,7 @@ class JobQuery:
     Attributes:
         states: Only these; empty = all.
         text: Words that all occur in the prompt or the negative prompt, in any case; "" = all.
+        id_part: Only those whose id begins or ends so; "" = all.
         dialect: Only those asked for in this dialect; "" = all.
         model: Only those of this model; "" = all.
         owner: Only those of this token; None = all.
@@ -45,6 +46,7 @@ class JobQuery:
 
     states: frozenset[JobState] = frozenset()
     text: str = ""
+    id_part: str = ""
     dialect: str = ""
     model: str = ""
     owner: str | None = None
