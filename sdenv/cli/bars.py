@@ -71,6 +71,19 @@ def paced(pace: Pace, event: Event, now_s: float) -> Pace:
             return pace
 
 
+def paces(event: Event, progress: Progress, *, joined: bool) -> bool:
+    """Whether an event says anything about the pace.
+
+    Args:
+        event: What happened.
+        progress: How far the work was before.
+        joined: The work had begun before it was watched: the first step that is seen of a picture may have
+            been done any time before, so that the pace counts from the one after it.
+    """
+    is_first = isinstance(event, StepDone) and event.index not in progress.steps
+    return not (joined and is_first and event.step > 1)
+
+
 def bar_lines(progress: Progress, pace: Pace, now_s: float, terminal: Terminal) -> list[str]:
     """One line for each picture that is being made, or one for the phase before the first step.
 

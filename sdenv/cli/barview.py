@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, TextIO, final
 
-from sdenv.cli.bars import Pace, bar_lines, paced, seconds_text
+from sdenv.cli.bars import Pace, bar_lines, paced, paces, seconds_text
 from sdenv.cli.inline import Graphics, InlinePicture, inline_picture
 from sdenv.cli.live import Region
 from sdenv.cli.render import Clock, Heading, Renderer, notice_text
@@ -78,8 +78,9 @@ class LiveBars(Renderer):
         """Takes the event in, and draws it."""
         now_s = self._clock()
         with self._lock:
+            if paces(event, self._progress, joined=self._heading.joined):
+                self._pace = paced(self._pace, event, now_s)
             self._progress = advance(self._progress, event)
-            self._pace = paced(self._pace, event, now_s)
             if isinstance(event, PreviewReady):
                 self._preview = self._shown(event)
             elif isinstance(event, Notice):

@@ -109,6 +109,8 @@ class _Watcher:
         """Shows one event of the log; one of the queue becomes what a renderer understands."""
         record = event.record
         match event.type:
+            case "job-queued" if self._heading.joined:
+                pass
             case "job-queued":
                 self._show(PhaseStarted(_waiting_text(record)))
             case "job-started":

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Literal, TextIO, final
 
-from sdenv.cli.bars import Pace, clock_text, measured_text, paced, seconds_text
+from sdenv.cli.bars import Pace, clock_text, measured_text, paced, paces, seconds_text
 from sdenv.cli.terminal import Terminal
 from sdenv.core.events import (
     BytesMoved,
@@ -136,10 +136,12 @@ class PlainLines(Renderer):
         self._pace = Pace(0.0, 0.0)
         self._tenths: dict[str, int] = {}
         self._said_s = 0.0
+        self._joined = False
 
     def begin(self, heading: Heading) -> None:
         """Names the job if there are several."""
         now_s = self._clock()
+        self._joined = heading.joined
         self._progress, self._pace, self._tenths = Progress(count=heading.count), Pace(now_s, now_s), {}
         if heading.of > 1:
             self.say(f"[{heading.number}/{heading.of}] {self._terminal.clean(heading.title)}")
@@ -147,8 +149,9 @@ class PlainLines(Renderer):
     def show(self, event: Event) -> None:
         """Writes a line where there is news enough for one."""
         phase = self._progress.phase
+        if paces(event, self._progress, joined=self._joined):
+            self._pace = paced(self._pace, event, self._clock())
         self._progress = advance(self._progress, event)
-        self._pace = paced(self._pace, event, self._clock())
         match event:
             case PhaseStarted() if event.phase != phase:
                 self.say(self._terminal.clean(event.phase))

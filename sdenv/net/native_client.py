@@ -177,11 +177,8 @@ class NativeClient:
             limit: Most jobs on the page, 1 to 500.
         """
         wanted = [("state", state.value) for state in states]
-        wanted += [
-            (name, value)
-            for name, value in (("text", text), ("dialect", dialect), ("model", model), ("before", before))
-            if value
-        ]
+        filters = {"text": text, "id_part": id_part, "dialect": dialect, "model": model, "before": before}
+        wanted += [(name, value) for name, value in filters.items() if value]
         record = self._get(f"{PREFIX}/jobs?{urlencode([*wanted, ('limit', str(limit))])}").record()
         jobs, following = record.get("jobs"), record.get("next")
         if not isinstance(jobs, list) or not (following is None or isinstance(following, str)):
