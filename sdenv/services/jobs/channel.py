@@ -116,6 +116,12 @@ class Channel:
         """Whether the job has ended, and its end is the last entry."""
         return bool(self._entries[-1].record["type"] == JOB_ENDED)
 
+    @property
+    def newest_preview(self) -> LoggedEvent | None:
+        """The preview that still has its picture."""
+        with self._lock:
+            return None if self._preview_at is None else self._entries[self._preview_at]
+
     def records(self, attempt: int) -> list[Mapping[str, Any]]:
         """All records of one try, in order."""
         with self._lock:

@@ -10,6 +10,7 @@ from sdenv.services.engine import Job
 from sdenv.services.jobs.channel import Channel, own_record
 from sdenv.services.jobs.rows import Ticket
 from sdenv.services.jobs.store import End
+from sdenv.services.jobs.types import LoggedEvent
 
 
 @final
@@ -119,6 +120,10 @@ def first_record(ticket: Ticket) -> dict[str, object]:
     return own_record("job-queued", ticket.id, position=ticket.place)
 
 
+LAST_PREVIEWS: Final = 16
+"""Of how many jobs that have just ended the newest preview is still there, for who began to watch too late."""
+
+
 @final
 class LiveJobs:
     """All of them by id."""
@@ -126,6 +131,7 @@ class LiveJobs:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._jobs: dict[str, LiveJob] = {}
+        self._last_previews: dict[str, LoggedEvent] = {}
         self._none_runs = threading.Condition(self._lock)
 
     def add(self, ticket: Ticket) -> LiveJob:
@@ -141,9 +147,19 @@ class LiveJobs:
 
     def drop(self, live: LiveJob) -> None:
         """A job has ended, and its end is in the database."""
+        preview = None if live.channel is None else live.channel.newest_preview
         with self._lock:
             self._jobs.pop(live.id, None)
+            if preview is not None:
+                self._last_previews[live.id] = preview
+            while len(self._last_previews) > LAST_PREVIEWS:
+                del self._last_previews[next(iter(self._last_previews))]
             self._none_runs.notify_all()
+
+    def last_preview(self, job_id: str) -> LoggedEvent | None:
+        """The newest preview of a job that has just ended."""
+        with self._lock:
+            return self._last_previews.get(job_id)
 
     def all(self) -> tuple[LiveJob, ...]:
         """All at this moment."""

@@ -49,10 +49,11 @@ class Watching:
         with ExitStack() as stack:
             channel = self._channel(job_id, owner, stack)
             if channel is None or channel.first_attempt > 1:
+                preview = self._live.last_preview(job_id)
                 for event in await asyncio.to_thread(self._reading.log, job_id):
                     earlier = position_of(event.id)
                     if earlier > place and (channel is None or earlier[0] < channel.first_attempt):
-                        yield event
+                        yield preview if preview is not None and preview.id == event.id else event
             if channel is not None:
                 async with aclosing(channel.events(place)) as events:
                     async for event in events:
