@@ -138,7 +138,7 @@ def _pictures(values: dict[str, Any]) -> list[ImageData]:
         for each in value if isinstance(value, list) else [value]:
             if each not in (None, ""):
                 if len(found) == MAX_IMAGES:
-                    raise fault(name, f"must be at most {MAX_IMAGES} pictures")
+                    raise fault("image", f"must be at most {MAX_IMAGES} pictures")
                 found.append(picture_of_json(each, "image"))
     return found
 

@@ -95,9 +95,10 @@ def error_of(status: int, body: Any, retry_after_s: float | None = None) -> Sden
     if not isinstance(inner, dict):
         inner = {"message": inner if isinstance(inner, str) else f"It answered {status} without saying why."}
     message = str(inner.get("message") or f"It answered {status}.")[:_LONGEST_MESSAGE_CHARACTERS]
-    error_type = _OURS.get(str(inner.get("code"))) or _by_status(status)
+    known = _OURS.get(str(inner.get("code")))
+    error_type = known or _by_status(status)
     param = inner.get("param")
-    why = f"It is about {param!r}." if isinstance(param, str) and param not in message else ""
+    why = "" if known or not isinstance(param, str) or param in message else f"It is about {param[:60]!r}."
     if issubclass(error_type, Busy):
         return error_type(message, why=why, retry_after_s=retry_after_s)
     return error_type(message, why=why)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from sdenv.protocols.openai.loose import fault
 
 _EXTRA_ARGUMENTS: Final = re.compile(r"<sd_cpp_extra_args>(.*?)</sd_cpp_extra_args>", re.DOTALL)
+_OURS: Final[Mapping[Any, str]] = {"sample_steps": "steps", "sample_method": "sampler", "scheduler": "schedule"}
 _LONGEST_CHARACTERS: Final = 100_000
 
 
@@ -49,7 +50,7 @@ def _flat(extra: Mapping[str, Any]) -> dict[str, Any]:
     flat = {name: value for name, value in extra.items() if name not in ("sample_params", "batch_count")}
     sample = extra.get("sample_params")
     if isinstance(sample, dict):
-        flat |= {name: value for name, value in sample.items() if name != "guidance"}
+        flat |= {_OURS.get(name, name): value for name, value in sample.items() if name != "guidance"}
         guidance = sample.get("guidance")
         if isinstance(guidance, dict) and guidance.get("txt_cfg") is not None:
             flat["guidance_scale"] = guidance["txt_cfg"]
