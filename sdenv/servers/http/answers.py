@@ -10,7 +10,6 @@ from sdenv.core.errors import SdenvError
 from sdenv.core.image import JPEG, PNG, WEBP, ImageData, decode
 from sdenv.protocols.containers import anonymous
 from sdenv.protocols.native import error_record
-from sdenv.servers.http.schemas import ErrorBody
 from sdenv.servers.http.statuses import NATIVE, headers_of, status_of
 
 FORMATS: Final[Mapping[str, str]] = {"png": PNG, "jpeg": JPEG, "webp": WEBP}
@@ -31,6 +30,7 @@ _MEANINGS: Final[Mapping[int, str]] = {
     500: "It failed, and may go well the next time.",
     503: "The server is about to end, or its backend is not there.",
 }
+_ERROR_CONTENT: Final = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
 ALWAYS: Final = (401, 403)
 """What the guards answer on any route."""
 WITH_BODY: Final = (408, 413, 422, 429)
@@ -40,7 +40,7 @@ WITH_BODY: Final = (408, 413, 422, 429)
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: these statuses and those of the guards, all with an error as body."""
     return {
-        status: {"model": ErrorBody, "description": _MEANINGS[status]}
+        status: {"description": _MEANINGS[status], "content": _ERROR_CONTENT}
         for status in sorted({*ALWAYS, *statuses})
     }
 

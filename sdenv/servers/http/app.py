@@ -17,7 +17,7 @@ from sdenv.servers.http.bodies import BodyReader
 from sdenv.servers.http.context import Service
 from sdenv.servers.http.dialect import Dialect, dialect_of
 from sdenv.servers.http.guards import Guards
-from sdenv.servers.http.schemas import Submission
+from sdenv.servers.http.schemas import ErrorBody, Submission
 
 ROUTERS: Final[tuple[Dialect, ...]] = (
     Dialect("native", native.router, (PREFIX,), error_response),
@@ -42,7 +42,7 @@ def build_app(service: Service, dialects: tuple[Dialect, ...] = ROUTERS) -> Fast
     for dialect in dialects:
         app.include_router(dialect.router(service), include_in_schema=dialect.name == "native")
     _add_errors(app, dialects)
-    _complete_document(app, needs_token=service.settings.has_tokens)
+    _describe(app, needs_token=service.settings.has_tokens)
     return app
 
 
@@ -117,21 +117,39 @@ def invalid(error: RequestValidationError) -> InvalidRequest:
     return InvalidRequest("The request is not valid.", why=f"{'; '.join(faults)}.")
 
 
-def _complete_document(app: FastAPI, *, needs_token: bool) -> None:
-    """Adds to the OpenAPI document what FastAPI does not see: the body that we parse, and the tokens."""
-    document = FastAPI.openapi(app)
+def _describe(app: FastAPI, *, needs_token: bool) -> None:
+    """Makes the OpenAPI document complete; it is built when somebody asks for it."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            complete_document(FastAPI.openapi(app), needs_token=needs_token)
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # how FastAPI's documentation extends OpenAPI
+
+
+def complete_document(document: dict[str, Any], *, needs_token: bool) -> None:
+    """Adds what FastAPI does not see: errors, the body that we parse ourselves, the tokens.
+
+    Args:
+        document: What FastAPI has made of the routes.
+        needs_token: Whether clients need a token.
+    """
     components: dict[str, Any] = document["components"]
-    body = Submission.model_json_schema(ref_template="#/components/schemas/{model}")
-    components["schemas"].update(body.pop("$defs", {}))
-    components["schemas"]["Submission"] = body
-    if needs_token:
-        components["securitySchemes"] = {
-            "bearer": {"type": "http", "scheme": "bearer"},
-            "basic": {"type": "http", "scheme": "basic", "description": "The token is the password."},
-            "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
-        }
-        for path, methods in document["paths"].items():
-            for route in methods.values():
-                route["security"] = (
-                    [] if path in OPEN_PATHS else [{"bearer": []}, {"basic": []}, {"cookie": []}]
-                )
+    for model in (Submission, ErrorBody):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        components["schemas"].update(schema.pop("$defs", {}))
+        components["schemas"][model.__name__] = schema
+    if not needs_token:
+        return
+    components["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "basic": {"type": "http", "scheme": "basic", "description": "The token is the password."},
+        "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+    }
+    for path, methods in document["paths"].items():
+        for route in methods.values():
+            route["security"] = (
+                [] if path in OPEN_PATHS else [{name: []} for name in components["securitySchemes"]]
+            )
