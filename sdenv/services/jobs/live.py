@@ -121,7 +121,7 @@ def first_record(ticket: Ticket) -> dict[str, object]:
 
 
 LAST_PREVIEWS: Final = 16
-"""Of how many jobs that have just ended the newest preview is still there, for who began to watch too late."""
+"""Of so many jobs that have just ended the newest preview is kept, for who began to watch too late."""
 
 
 @final
