@@ -82,7 +82,7 @@ def done_text(job: JobRecord) -> str:
 
 def count_of(job: JobRecord) -> int:
     """How many pictures were asked for."""
-    count = (job.resolved or job.request).get("count", 1)
+    count = {**job.request, **(job.resolved or {})}.get("count", 1)
     return count if isinstance(count, int) else 1
 
 
