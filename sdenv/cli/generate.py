@@ -137,6 +137,10 @@ class GenerateFlags:
     option: Annotated[
         list[str] | None, flag(BACKEND, "-O --option", "KEY=VALUE", "An option of the backend.")
     ] = None
+    no_warm: Annotated[
+        bool,
+        flag(BACKEND, "--no-warm", "", "Load the model here, even if a server of yours has it loaded."),
+    ] = False
     profile: options.Profile = None
 
 

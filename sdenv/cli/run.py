@@ -67,6 +67,10 @@ def generate(flags: GenerateFlags, again: Made | None = None) -> None:
         chosen = choose_backend(
             flags.backend or settings.backend, key_values(flags.option or [], "-O"), settings, first, others
         )
+        if chosen.kind == "local" and not (flags.no_warm or flags.dry_run):
+            from sdenv.services.warm import find_warm
+
+            chosen = find_warm(chosen, settings) or chosen
         with Engine(chosen.backend, name=chosen.name) as engine:
             requests = [_named(each.request, chosen) for each in wanted]
             wanted = [

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -45,7 +45,7 @@ class _NothingMore(Exception):
 
 def followed(
     session: Session, path: str, patience: Patience, after: str | None, previews: bool
-) -> Iterator[JobEvent]:
+) -> Generator[JobEvent]:
     """See `NativeClient.events`.
 
     Args:

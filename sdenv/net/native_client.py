@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Protocol, final, runtime_checkable
@@ -223,7 +223,7 @@ class NativeClient:
         after: str | None = None,
         previews: bool = False,
         on_lost: OnLost | None = None,
-    ) -> Iterator[JobEvent]:
+    ) -> Generator[JobEvent]:
         """Everything that happens to a job, from its start; `job-ended` comes last.
 
         A connection that breaks is made again, and the events go on where they were; also when the server

@@ -41,7 +41,7 @@ EXTRA_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
 TRUST_FILE: Final = "trust.json"
 """In the data folder: the certificates that were trusted when servers were first met."""
 
-FILLED_IN: Final = frozenset({"url", "models", "trust_file", "shown_as"})
+FILLED_IN: Final = frozenset({"url", "models", "trust_file", "shown_as", "greeting"})
 """Settings of backends that nobody types: they are filled in here, and are no options."""
 
 

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +10,6 @@ from sdenv import __version__
 from sdenv.backends import BACKENDS
 from sdenv.core.backend import IDENTITY, Backend, BackendSettings, BackendStatus
 from sdenv.core.errors import SdenvError
-from sdenv.core.events import Notice
 from sdenv.net.address import Access
 from sdenv.net.native_client import NativeClient, ServerStatus, SpeaksNative
 from sdenv.net.session import Session
@@ -22,21 +21,10 @@ LOCAL: Final = "local"
 ANSWER_S: Final = 1.0
 """How long a server may take to say what it is: loading the model takes longer."""
 
+GREETING: Final = "Made by your server on this machine, which has the model loaded (--no-warm: load it here)."
+
 _LONGEST_PATH_BYTES: Final = 100
 """The system's limit for the path of a unix socket is 104 on macOS and 108 on Linux, its end included."""
-
-
-@dataclass(frozen=True, slots=True)
-class Warm:
-    """A backend that has the model loaded.
-
-    Attributes:
-        chosen: To be used instead of the one that would load it.
-        notice: What to tell the user.
-    """
-
-    chosen: Chosen
-    notice: Notice
 
 
 def socket_path(settings: Settings) -> Path | None:
@@ -60,7 +48,7 @@ def runtime_folder(settings: Settings) -> Path:
     return settings.data_dir / "runtime"
 
 
-def find_warm(chosen: Chosen, settings: Settings) -> Warm | None:
+def find_warm(chosen: Chosen, settings: Settings) -> Chosen | None:
     """A server that makes the very same pictures as the local backend that was chosen; None = there is none.
 
     It must be of this version, serve the backend `local`, and make with each model that is asked for the same
@@ -79,9 +67,7 @@ def find_warm(chosen: Chosen, settings: Settings) -> Warm | None:
         backend.close()
         return None
     chosen.backend.close()
-    message = "The server of yours that runs on this machine makes it, with the model that it has loaded."
-    notice = Notice("warm", f"{message} (--no-warm: load it here)")
-    return Warm(replace(chosen, backend=backend), notice)
+    return replace(chosen, backend=backend)
 
 
 def warm_client(settings: Settings) -> NativeClient | None:
@@ -109,7 +95,9 @@ def _is_ours(path: Path) -> bool:
 
 
 def _http_settings(path: Path) -> BackendSettings:
-    return BACKENDS.load("http").Settings.model_validate({"socket": path, "shown_as": LOCAL})
+    return BACKENDS.load("http").Settings.model_validate(
+        {"socket": path, "shown_as": LOCAL, "forget": True, "greeting": GREETING}
+    )
 
 
 def _status(backend: Backend) -> ServerStatus | None:

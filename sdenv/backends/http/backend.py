@@ -9,6 +9,7 @@ from sdenv.backends.http.seed import SeedClient
 from sdenv.backends.http.settings import HttpBackendSettings
 from sdenv.core.backend import Backend, BackendSettings, BackendStatus, JobContext
 from sdenv.core.capabilities import Capabilities
+from sdenv.core.events import Notice
 from sdenv.core.request import GenerationRequest
 from sdenv.core.result import GenerationResult
 from sdenv.net.native_client import NativeClient, NotNative
@@ -32,6 +33,7 @@ class HttpBackend(Backend):
         assert isinstance(settings, HttpBackendSettings)
         self._settings = settings
         self._is_seed: bool | None = None  # None = the server has not been asked
+        self._greeting = settings.greeting
 
     @cached_property
     def _session(self) -> Session:
@@ -64,12 +66,25 @@ class HttpBackend(Backend):
         context.check()
         if self._is_seed is None:
             self.probe()
-        for notice in self._session.notices():
+        for notice in self._take_notices():
             context.emit(notice)
         if self._is_seed:
             return self._seed.generate(request, context)
-        shown_as, busy_s = self._settings.shown_as, self._settings.busy_s or 0.0
-        return NativeJob(self.client(), request, context, shown_as=shown_as, busy_s=busy_s).result()
+        settings = self._settings
+        return NativeJob(
+            self.client(),
+            request,
+            context,
+            shown_as=settings.shown_as,
+            busy_s=settings.busy_s or 0.0,
+            forget=settings.forget,
+        ).result()
+
+    def _take_notices(self) -> tuple[Notice, ...]:
+        """What a person should know before the first job."""
+        greeting, self._greeting = self._greeting, ""
+        greetings = (Notice("warm", greeting),) if greeting else ()
+        return (*greetings, *self._session.notices())
 
     @property
     def _seed(self) -> SeedClient:

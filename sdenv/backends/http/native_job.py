@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any, Final, final
 
@@ -19,6 +19,7 @@ from sdenv.net.interrupt import Interrupt
 from sdenv.net.job_events import LAST_EVENT, JobEvent
 from sdenv.net.native_client import NativeClient
 from sdenv.protocols.native import error_of, event_of, result_of
+from sdenv.protocols.native.reading import Record, reading
 
 PICTURE_FIELDS: Final = ("init_image", "mask", "references", "controls")
 """What the server does not send back: we have it."""
@@ -36,6 +37,7 @@ class NativeJob:
         context: Where to report, and when to stop.
         shown_as: Name of the backend in the result.
         busy_s: How long to wait for a place in a full queue, in seconds.
+        forget: Whether to remove the job from the server when it has ended.
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class NativeJob:
         client: NativeClient,
         request: GenerationRequest,
         context: JobContext,
+        *,
         shown_as: str,
-        busy_s: float,
+        busy_s: float = 0.0,
+        forget: bool = False,
     ) -> None:
         self._interrupt = Interrupt()
         self._client = client.interruptible(self._interrupt)
@@ -52,6 +56,7 @@ class NativeJob:
         self._context = context
         self._shown_as = shown_as
         self._busy_s = busy_s
+        self._forget = forget
         self._key = str(ULID())
         self._resolved: RequestResolved | None = None
         self._steps: dict[int, int] = {}
@@ -67,20 +72,28 @@ class NativeJob:
         with self._context.on_cancel(self._interrupt.ask):
             self._context.check()
             job_id = self._submitted()
-            ended = False
             try:
-                for event in self._client.events(
-                    job_id, previews=self._context.preview_every > 0, on_lost=self._tell_lost
-                ):
-                    ended = event.type == LAST_EVENT
-                    if ended:
-                        return self._end(job_id, event.record)
-                    self._handle(job_id, event)
+                end = self._followed(job_id)
             except BaseException:
-                if not ended:
-                    self._client.cancel_soon(job_id)
+                self._client.cancel_soon(job_id)
                 raise
-        raise AssertionError("events end with job-ended")
+            try:
+                return self._made(job_id, end)
+            finally:
+                if self._forget:
+                    with suppress(SdenvError):
+                        self._client.remove(job_id)
+
+    def _followed(self, job_id: str) -> Record:
+        """Reports what happens to the job; returns its last event."""
+        wants_previews = self._context.preview_every > 0
+        events = self._client.events(job_id, previews=wants_previews, on_lost=self._tell_lost)
+        with closing(events):
+            for event in events:
+                if event.type == LAST_EVENT:
+                    return event.record
+                self._handle(job_id, event)
+        raise PeerBrokeProtocol(f"The server has ended the events of the job {job_id} before the job.")
 
     def _submitted(self) -> str:
         """Id of the job that the server has accepted."""
@@ -121,13 +134,13 @@ class NativeJob:
             case "job-started":
                 self._context.check()
             case "job-requeued":
-                cause = error_of(record["error"]) if record.get("error") else None
-                why = f" ({cause.what})" if cause else ""
-                self._context.emit(Notice("job-requeued", f"The server does the job again{why}."))
+                why = f": {error_of(record['error']).what}" if record.get("error") else "."
+                self._context.emit(Notice("job-requeued", f"The server does the job again{why}"))
             case "request-resolved":
                 self._resolve(record)
             case "picture-ready":
-                self._hand_over(job_id, int(record["index"]), int(record["seed"]))
+                index, seed = reading("an event", lambda: (int(record["index"]), int(record["seed"])))
+                self._hand_over(job_id, index, seed)
             case "preview-ready" if "picture" not in record:
                 self._context.check()  # a newer one has replaced it
             case _:
@@ -140,7 +153,7 @@ class NativeJob:
             self._steps[event.index] = event.step
         self._context.emit(event)
 
-    def _resolve(self, record: Mapping[str, Any]) -> None:
+    def _resolve(self, record: Record) -> None:
         if self._resolved is not None:
             return
         said = {**record, "resolved": _without_pictures(record.get("resolved"))}
@@ -157,14 +170,14 @@ class NativeJob:
     def _fetched(self, job_id: str, index: int) -> ImageData:
         return self._client.picture(job_id, index, metadata=False, on_lost=self._tell_lost)
 
-    def _end(self, job_id: str, record: Mapping[str, Any]) -> GenerationResult:
+    def _made(self, job_id: str, end: Record) -> GenerationResult:
         """The result, or the error that the job ended with."""
-        if record.get("error"):
-            raise error_of(record["error"])
-        if record.get("state") != JobState.DONE.value or not isinstance(record.get("result"), Mapping):
+        if end.get("error"):
+            raise error_of(end["error"])
+        if end.get("state") != JobState.DONE.value or not isinstance(end.get("result"), Mapping):
             raise PeerBrokeProtocol(f"The server ended the job {job_id} with neither a result nor an error.")
-        said = {**record["result"], "resolved": _without_pictures(record["result"].get("resolved"))}
-        result = result_of({**said, "backend": self._shown_as}, ())
+        said = {**end["result"], "backend": self._shown_as}
+        result = result_of({**said, "resolved": _without_pictures(said.get("resolved"))}, ())
         resolved = self._with_pictures(result.resolved)
         for index in range(resolved.count):
             self._hand_over(job_id, index, resolved.seed_of(index))

@@ -28,8 +28,10 @@ class HttpBackendSettings(BackendSettings):
         busy_s: How long to wait for a place in a full queue, in seconds; None = not at all, but for a server
             of the seed dialect, which has no queue, as long as it takes.
         socket: A unix socket to use instead of TCP.
+        forget: Remove each job from the server as soon as its pictures are here.
         trust_file: Where fingerprints are kept; None = in this process only.
         shown_as: The name that pictures and errors carry.
+        greeting: What to tell the user with the first job; "" = nothing.
     """
 
     url: str = "http://localhost"
@@ -43,8 +45,10 @@ class HttpBackendSettings(BackendSettings):
     reconnect_s: Seconds = RECONNECT_S
     busy_s: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
     socket: Path | None = None
+    forget: bool = False
     trust_file: Path | None = None
     shown_as: str = "http"
+    greeting: str = ""
 
     def access(self) -> Access:
         """The same for a session."""
