@@ -24,6 +24,7 @@ from sdenv.core.registry import Registry
 from sdenv.core.server import Address, Server
 from sdenv.services.choose import Chosen, choose_backend, kind_of
 from sdenv.services.engine import QUEUE_SIZE, Engine
+from sdenv.services.preferences import MACHINE_SIDES_PX
 from sdenv.services.settings import Settings, load_settings
 from sdenv.services.warm import socket_path
 
@@ -120,6 +121,7 @@ def _values(flags: ServeFlags, settings: Settings) -> dict[str, Any]:
         "hosts": flags.allow_host,
         "limits": {name: value for name, value in limits.items() if value is not None},
         "queue_size": flags.queue,
+        "seed_side_px": settings.machine_size and MACHINE_SIDES_PX[settings.machine_size],
         "strict_models": flags.strict_models,
         "tls": flags.tls,
         "tls_cert": flags.tls_cert,

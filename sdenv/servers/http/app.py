@@ -1,5 +1,6 @@
 """All dialects as one ASGI application, behind the guards."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -7,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from sdenv.core.errors import InternalError, InvalidRequest, SdenvError, UnknownName
 from sdenv.protocols.native import PREFIX
@@ -38,9 +40,10 @@ def build_app(service: Service, dialects: tuple[Dialect, ...] = ROUTERS) -> Fast
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.include_router(about.router(service))
-    for dialect in dialects:
-        app.include_router(dialect.router(service), include_in_schema=dialect.name == "native")
+    routers = {"about": about.router(service), **{each.name: each.router(service) for each in dialects}}
+    for name, router in routers.items():
+        app.include_router(router, include_in_schema=name in ("about", "native"))
+    app.state.own_routes = [route for router in routers.values() for route in router.routes]
     _add_errors(app, dialects)
     _describe(app, needs_token=service.settings.has_tokens)
     return app
@@ -69,7 +72,24 @@ def guarded(
     def observe(path: str, status: int) -> None:
         service.metrics.answered(dialect_of(path, dialects).name, status)
 
-    return Guards(app, access, bodies, answer, observe)
+    return Guards(app, access, bodies, methods_of(app), answer, observe)
+
+
+def routes_of(app: FastAPI) -> list[Route]:
+    """Every route of an application that `build_app` has made."""
+    own: list[BaseRoute] = app.state.own_routes
+    return [route for route in (*app.routes, *own) if isinstance(route, Route)]
+
+
+def methods_of(app: FastAPI) -> Callable[[str], frozenset[str]]:
+    """A function that says which methods a path has: HEAD with every GET, and OPTIONS with every other."""
+    routes = routes_of(app)
+
+    def methods(path: str) -> frozenset[str]:
+        found = {method for route in routes if route.path_regex.match(path) for method in route.methods or ()}
+        return frozenset(found | ({"HEAD"} if "GET" in found else set()) | ({"OPTIONS"} if found else set()))
+
+    return methods
 
 
 def _add_errors(app: FastAPI, dialects: tuple[Dialect, ...]) -> None:

@@ -13,8 +13,6 @@ from sdenv.servers.http.access import OPEN_FOLDER, Access, Asked
 from sdenv.servers.http.bodies import BodyReader
 from sdenv.servers.http.principal import STATE_KEY, Principal
 
-METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-
 HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -35,6 +33,7 @@ class Guards:
         app: All routes.
         access: Who may ask; None = everybody who can connect (a socket that only its owner can open).
         bodies: Reads bodies.
+        methods: The methods that a path has; empty = there is no such path.
         answer: Says an error in the dialect of a path.
         observe: Is told the path and status of each answer.
     """
@@ -44,12 +43,14 @@ class Guards:
         app: ASGIApp,
         access: Access | None,
         bodies: BodyReader,
+        methods: Callable[[str], frozenset[str]],
         answer: Callable[[str, SdenvError], Response],
         observe: Callable[[str, int], None],
     ) -> None:
         self._app = app
         self._access = access
         self._bodies = bodies
+        self._methods = methods
         self._answer = answer
         self._observe = observe
 
@@ -63,8 +64,10 @@ class Guards:
         try:
             principal = Principal() if self._access is None else self._access.principal(asked)
             scope.setdefault("state", {})[STATE_KEY] = principal
-            if asked.method == "OPTIONS":
-                await Response(status_code=204, headers=_options(asked))(scope, receive, answering.send)
+            if asked.method == "OPTIONS" and (methods := self._methods(asked.path)):
+                await Response(status_code=204, headers=_options(asked, methods))(
+                    scope, receive, answering.send
+                )
                 return
             body = await self._body(asked, receive)
             length = len(body)
@@ -104,13 +107,14 @@ class Guards:
         return {**HEADERS, "Cross-Origin-Resource-Policy": policy, **cors}
 
 
-def _options(asked: Asked) -> dict[str, str]:
+def _options(asked: Asked, methods: frozenset[str]) -> dict[str, str]:
     """The answer to a browser that asks whether it may ask, and to anybody who asks what can be asked."""
+    listed = ", ".join(sorted(methods))
     if "access-control-request-method" not in asked.headers:
-        return {"Allow": METHODS}
+        return {"Allow": listed}
     wanted = asked.headers.get("access-control-request-headers", "")
     return {
-        "Access-Control-Allow-Methods": METHODS,
+        "Access-Control-Allow-Methods": listed,
         "Access-Control-Allow-Headers": wanted,
         "Access-Control-Max-Age": "600",
     }

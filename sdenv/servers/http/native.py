@@ -97,7 +97,7 @@ def _accept(service: Service, body: bytes, asker: Principal, key: str | None) ->
 
 
 def _add_looking(routes: APIRouter, service: Service) -> None:
-    @routes.get("", responses={200: {"model": schemas.JobList}, **errors(422)})
+    @routes.get("", responses={200: {"model": schemas.JobList}, **errors(404, 422)})
     def find(
         request: Request,
         state: Annotated[
@@ -142,7 +142,7 @@ def _add_looking(routes: APIRouter, service: Service) -> None:
 
 
 def _add_events(routes: APIRouter, service: Service) -> None:
-    stream_schema = {MEDIA_TYPE: {"schema": {"type": "string"}}}
+    stream_schema = {MEDIA_TYPE: {"schema": schemas.SentEvent.model_json_schema()}}
 
     @routes.get(
         "/{job_id}/events",

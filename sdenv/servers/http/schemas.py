@@ -5,7 +5,7 @@ They describe what `sdenv.protocols.native` writes; a test compares the two, key
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from sdenv.core.errors import Kind
 from sdenv.core.job_record import JobState
@@ -30,9 +30,9 @@ class Submission(BaseModel):
 
     request: GenerationRequest
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
-    allow_degraded: bool = False
+    allow_degraded: StrictBool = False
     preview_every: Annotated[int, Field(ge=0, le=1000)] = 0
-    durable: bool = True
+    durable: StrictBool = True
 
 
 class Fault(BaseModel):
@@ -105,6 +105,14 @@ class JobList(BaseModel):
     v: Literal[1]
     jobs: list[Job]
     next: Annotated[JobId | None, Field(description="`before` of the next page; null = this is the last.")]
+
+
+class SentEvent(BaseModel):
+    """One server-sent event of a job; its type is also in the record."""
+
+    id: Annotated[str, Field(description="What `after` and Last-Event-ID take.")]
+    event: Annotated[str, Field(description="Type of the record: `step-done`, `job-ended`, ...")]
+    data: Annotated[str, Field(description="The record, as JSON: docs/reference/events.md.")]
 
 
 class SizeRule(BaseModel):

@@ -64,6 +64,7 @@ class HttpSettings(ServerSettings):
         hosts: Names under which clients reach this server, besides its addresses and its own name.
         limits: The most that one request may ask for.
         queue_size: How many jobs may wait; None = as many as the engine says.
+        seed_side_px: Width and height in the seed dialect where a request says none; None = the model's own.
         strict_models: Refuse unknown models in the dialects whose clients send names of their own.
         tls: Speak TLS, with a certificate of our own unless one is given.
         tls_cert: A certificate chain in PEM; needs `tls_key`.
@@ -87,6 +88,7 @@ class HttpSettings(ServerSettings):
     hosts: tuple[str, ...] = ()
     limits: Limits = Limits()
     queue_size: Annotated[int, Field(ge=0)] | None = None
+    seed_side_px: Annotated[int, Field(ge=64, le=MAX_SIDE_PX)] | None = None
     strict_models: bool = False
     tls: bool = False
     tls_cert: Path | None = None
