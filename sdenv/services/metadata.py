@@ -145,6 +145,12 @@ def with_metadata_of(picture: ImageData, original: ImageData) -> ImageData:
     return picture if PARAMETERS not in kept or len(exif) > MAX_JPEG_EXIF_BYTES else with_exif(picture, exif)
 
 
+def infotext_of(picture: ImageData) -> tuple[str, dict[str, str]]:
+    """AUTOMATIC1111's text in a picture, "" where there is none; and all other texts by keyword."""
+    texts = png_texts(picture.data) if picture.media_type == PNG else {}
+    return texts.pop(PARAMETERS, "") or _user_comment(picture), texts
+
+
 def read_metadata(data: bytes) -> Recovered:
     """What a picture says about how it was made: sdenv's own text first, then those of other programs.
 

@@ -1,4 +1,4 @@
-"""What a picture of the seed dialect says about itself: much if sdenv made it, nothing if the original did."""
+"""What a picture of the seed dialect says about itself: much if sdenv made it, else nothing."""
 
 import json
 from collections.abc import Mapping

@@ -6,6 +6,7 @@ The facts are in docs/reference/dialects.md. One module for each kind of message
 from sdenv.protocols.a1111.answers import Answer, Made, answer_of, answer_record, resolved_of
 from sdenv.protocols.a1111.asking import Ask, Known, ask_of
 from sdenv.protocols.a1111.errors import error_body, error_in, status_by_code
+from sdenv.protocols.a1111.infotext import infotext_record
 from sdenv.protocols.a1111.inputs import InitImageMissing
 from sdenv.protocols.a1111.options import FORMATS, Options, overridden
 from sdenv.protocols.a1111.progress import (
@@ -17,7 +18,7 @@ from sdenv.protocols.a1111.progress import (
     progress_record,
 )
 from sdenv.protocols.a1111.telling import CARRIES, body_of, parts_of, uncarried
-from sdenv.protocols.a1111.values import WrongFields
+from sdenv.protocols.a1111.values import WrongFields, text, truth, whole
 
 PREFIX = "/sdapi/v1"
 DEFAULT_PORT = 7860
@@ -42,6 +43,7 @@ __all__ = [
     "body_of",
     "error_body",
     "error_in",
+    "infotext_record",
     "internal_record",
     "overridden",
     "parts_of",
@@ -50,5 +52,8 @@ __all__ = [
     "progress_record",
     "resolved_of",
     "status_by_code",
+    "text",
+    "truth",
     "uncarried",
+    "whole",
 ]

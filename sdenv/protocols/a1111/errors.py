@@ -12,6 +12,7 @@ from sdenv.core.errors import (
     Denied,
     FailedError,
     InvalidRequest,
+    OriginDenied,
     OutOfMemory,
     PeerBrokeProtocol,
     SdenvError,
@@ -44,11 +45,14 @@ def error_body(error: SdenvError) -> dict[str, Any]:
     ours = {OURS: error_record(error)}
     if isinstance(error, WrongFields):
         faults = [
-            {"loc": ["body", *name.split(".")], "msg": why, "type": error.code} for name, why in error.faults
+            {"loc": ["body", *filter(None, name.split("."))], "msg": why, "type": error.code}
+            for name, why in error.faults
         ]
         return {"detail": faults, **ours}
     if isinstance(error, InitImageMissing):
         return {"detail": error.what, **ours}
+    if isinstance(error, Denied) and not isinstance(error, OriginDenied):
+        return {"detail": "Incorrect username or password", **ours}
     name = _CLASSES.get(error.code, type(error).__name__)
     return {"error": name, "detail": _detail(error), "body": "", "errors": str(error), **ours}
 

@@ -45,6 +45,8 @@ EMPTY_LISTS: Final = (
     "prompt-styles",
     "extensions",
     "script-info",
+    "sd-vae",
+    "loras",
 )
 """GET routes that answer an empty list."""
 

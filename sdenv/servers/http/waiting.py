@@ -30,7 +30,7 @@ async def run_to_end(service: Service, request: Request, accepted: "Accepted") -
     job_id = accepted.job.id
     with service.watchers.waiting(job_id):
         first = await first_of(
-            _ended(service, job_id), hung_up(request.receive), service.lifetime.closing.wait()
+            until_ended(service, job_id), hung_up(request.receive), service.lifetime.closing.wait()
         )
     if first == 0:
         return await asyncio.to_thread(service.jobs.get, job_id)
@@ -74,7 +74,12 @@ async def hung_up(receive: Callable[[], Awaitable[Any]]) -> None:
         pass
 
 
-async def _ended(service: Service, job_id: str) -> None:
+async def until_ended(service: Service, job_id: str) -> None:
+    """Returns when a job has ended, whoever asked for it.
+
+    Raises:
+        UnknownJob: There is no such job.
+    """
     events = service.jobs.watch(job_id)
     try:
         async for _ in events:

@@ -20,6 +20,7 @@ from sdenv.services.jobs.folder import held
 from sdenv.services.jobs.live import LiveJob, LiveJobs, first_record
 from sdenv.services.jobs.reading import CLI, PlacedPicture, Reading, unknown_job
 from sdenv.services.jobs.recovery import NOBODY_WAITS, recover
+from sdenv.services.jobs.requests import taken_apart
 from sdenv.services.jobs.results import Results, make_folder
 from sdenv.services.jobs.retention import finish_removals, prune, remove, unfinished
 from sdenv.services.jobs.rows import Ticket
@@ -126,11 +127,13 @@ class Jobs:
             KeyReused: The key was used for another request.
             DiskFull: It could not be written down.
         """
-        known = self._accepting.known(request, key, owner)
+        stored = taken_apart(request)
+        known = self._accepting.known(stored, key, owner)
         if known is not None:
             return Accepted(self.get(known, owner), is_new=False)
         added = self._accepting.add(
             request,
+            stored,
             dialect=dialect,
             owner=owner,
             priority=priority,
@@ -147,8 +150,13 @@ class Jobs:
         if self._observer is not None:
             self._observer.accepted(job)
         self._waiting.add(ticket, reserved=True)
-        self._runner.start(min(self._engine.status().capabilities.concurrency, len(self._waiting)))
+        concurrency = self._engine.status().capabilities.concurrency
+        self._runner.start(min(concurrency, self._waiting.unfinished))
         return Accepted(job, is_new=True)
+
+    def knows_key(self, owner: str, key: str) -> bool:
+        """Whether `accept` with this idempotency key would find the job of an earlier time."""
+        return self._store.known_key(owner, key) is not None
 
     def get(self, job_id: str, owner: str | None = None) -> JobRecord:
         """A job as it is now.
