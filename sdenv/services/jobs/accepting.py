@@ -8,7 +8,7 @@ from sdenv.core.errors import KeyReused
 from sdenv.core.job_record import JobRecord, JobState
 from sdenv.core.request import GenerationRequest
 from sdenv.services.engine import Engine
-from sdenv.services.jobs.requests import StoredRequest, taken_apart
+from sdenv.services.jobs.requests import StoredRequest
 from sdenv.services.jobs.rows import Ticket
 from sdenv.services.jobs.store import Known, NewJob, Store, now
 from sdenv.services.jobs.waiting import Waiting
@@ -31,18 +31,19 @@ class Accepting:
         self._store: Final = store
         self._waiting: Final = waiting
 
-    def known(self, request: GenerationRequest, key: str | None, owner: str) -> str | None:
+    def known(self, stored: StoredRequest, key: str | None, owner: str) -> str | None:
         """The job that this key has begun within 24 hours; None = none has.
 
         Raises:
             KeyReused: It was for another request.
         """
         known = None if key is None else self._store.known_key(owner, key)
-        return None if known is None else _same(known, taken_apart(request))
+        return None if known is None else _same(known, stored)
 
     def add(
         self,
         request: GenerationRequest,
+        stored: StoredRequest,
         *,
         dialect: str,
         owner: str,
@@ -53,7 +54,7 @@ class Accepting:
         preview_every: int,
         retry_after_s: int,
     ) -> tuple[JobRecord, Ticket] | str:
-        """See `Jobs.accept`; the job, which has its place and does not wait yet, or the id of the key's job."""
+        """See `Jobs.accept`; the job, which has its place and waits not yet, or the id of the key's job."""
         self._engine.admit(request, allow_degraded=allow_degraded)
         concurrency = self._engine.status().capabilities.concurrency
         self._waiting.reserve(owner, self._queue_size + concurrency, retry_after_s)
@@ -61,7 +62,7 @@ class Accepting:
             job = NewJob(
                 id=str(ULID()),
                 request=request,
-                stored=taken_apart(request),
+                stored=stored,
                 dialect=dialect,
                 owner=owner,
                 priority=priority,
@@ -75,7 +76,7 @@ class Accepting:
             added = self._store.add(job)
             if isinstance(added, Ticket):
                 return _record(job), added
-            same = _same(added, job.stored)  # somebody else was quicker with the same key
+            same = _same(added, stored)  # somebody else was quicker with the same key
         except BaseException:
             self._waiting.leave(owner)
             raise

@@ -12,6 +12,9 @@ from sdenv.services.jobs.rows import Ticket
 from sdenv.services.jobs.store import End
 from sdenv.services.jobs.types import LoggedEvent
 
+LAST_PREVIEWS: Final = 16
+"""Of so many jobs that have just ended the newest preview is kept, for who began to watch too late."""
+
 
 @final
 class LiveJob:
@@ -120,10 +123,6 @@ def first_record(ticket: Ticket) -> dict[str, object]:
     return own_record("job-queued", ticket.id, position=ticket.place)
 
 
-LAST_PREVIEWS: Final = 16
-"""Of so many jobs that have just ended the newest preview is kept, for who began to watch too late."""
-
-
 @final
 class LiveJobs:
     """All of them by id."""
@@ -145,15 +144,22 @@ class LiveJobs:
         with self._lock:
             return self._jobs.get(job_id)
 
-    def drop(self, live: LiveJob) -> None:
-        """A job has ended, and its end is in the database."""
+    def end(self, live: LiveJob, record: Mapping[str, Any]) -> None:
+        """A job has ended; it is dropped, unless its end could not be written down yet."""
         preview = None if live.channel is None else live.channel.newest_preview
         with self._lock:
-            self._jobs.pop(live.id, None)
-            if preview is not None:
+            if preview is not None:  # before its channel goes: at no moment is it nowhere
                 self._last_previews[live.id] = preview
             while len(self._last_previews) > LAST_PREVIEWS:
                 del self._last_previews[next(iter(self._last_previews))]
+        live.end(record, written=live.unwritten is None)
+        if live.unwritten is None:
+            self.drop(live)
+
+    def drop(self, live: LiveJob) -> None:
+        """A job has ended, and its end is in the database."""
+        with self._lock:
+            self._jobs.pop(live.id, None)
             self._none_runs.notify_all()
 
     def last_preview(self, job_id: str) -> LoggedEvent | None:

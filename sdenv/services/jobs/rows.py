@@ -120,7 +120,7 @@ def picture_of(row: sqlite3.Row) -> PictureRecord:
 
 def words_of(request: GenerationRequest) -> str:
     """What a search looks in: the prompts, in small letters."""
-    return storable(f"{request.prompt}\n{request.negative_prompt or ''}".casefold())
+    return f"{request.prompt}\n{request.negative_prompt or ''}".casefold()
 
 
 def storable(text: str) -> str:

@@ -117,7 +117,7 @@ class Runner:
             concurrency = self._engine.status().capabilities.concurrency
         except SdenvError:
             return False
-        self.start(min(concurrency, len(self._waiting)))
+        self.start(min(concurrency, self._waiting.unfinished))
         return True
 
     def _disk_has_room(self) -> bool:
@@ -276,11 +276,9 @@ class Runner:
     def tell_end(self, live: LiveJob, end: End) -> None:
         """Tells all who want to know that a job has ended; its end is written down, or is `unwritten`."""
         self._waiting.leave(live.owner)
-        live.end(end.records[-1], written=live.unwritten is None)
+        self._live.end(live, end.records[-1])
         if self._observer is not None:
             self._observer.ended(self._record(live.id))
-        if live.unwritten is None:
-            self._live.drop(live)
 
     def _tell_started(self, ticket: Ticket) -> None:
         if self._observer is not None:

@@ -20,7 +20,6 @@ from sdenv.services.jobs.rows import (
     error_json,
     notices_json,
     packed,
-    storable,
     ticket_of,
     words_of,
 )
@@ -250,7 +249,7 @@ def insert_job(connection: sqlite3.Connection, job: NewJob, state: JobState) -> 
             job.priority,
             job.stored.text,
             words_of(job.request),
-            storable(job.request.model or ""),
+            job.request.model or "",
             job.request.count,
             job.stored.input_bytes,
             job.allow_degraded,
@@ -290,7 +289,7 @@ def read_inputs(connection: sqlite3.Connection, job_id: str) -> dict[str, ImageD
 
 
 def _resolve(connection: sqlite3.Connection, job_id: str, made: ResolvedRequest) -> None:
-    values = (taken_apart(made).text, storable(made.model), job_id)
+    values = (taken_apart(made).text, made.model, job_id)
     connection.execute("UPDATE jobs SET resolved = ?, model = ? WHERE id = ?", values)
 
 

@@ -75,6 +75,12 @@ class Waiting:
                 )
             self._unfinished[owner] = own + 1
 
+    @property
+    def unfinished(self) -> int:
+        """How many places are taken."""
+        with self._changed:
+            return sum(self._unfinished.values())
+
     def leave(self, owner: str) -> None:
         """Gives a place back."""
         with self._changed:
