@@ -15,6 +15,10 @@ ROWS: dict[str, Entry] = {
     "local": Entry(
         "sdenv.backends.local:LocalBackend", "local", "This machine's CPU or GPU, through torch and diffusers"
     ),
+    "openai": Entry(
+        "sdenv.backends.openai:OpenAIBackend",
+        summary="A server of OpenAI's images API, of any make: openai://host:port",
+    ),
 }
 
 BACKENDS: Registry[Backend] = Registry("backend", "sdenv.backends", ROWS, UnknownBackend)

@@ -8,6 +8,7 @@ from typing import Final
 from sdenv.backends.fake import FakeBackend, FakeSettings
 from sdenv.core.backend import Backend
 from tests.support.http_servers import http_backend
+from tests.support.openai_servers import openai_backend
 
 
 @contextmanager
@@ -34,5 +35,6 @@ FACTORIES: Final[Mapping[str, Callable[[Path], AbstractContextManager[Backend]]]
     "fake": make_fake,
     "http": http_backend,
     "local": make_local,
+    "openai": openai_backend,
 }
 """By name in the table: builds the backend, with an empty folder to put models into, and closes it."""

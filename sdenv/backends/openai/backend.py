@@ -102,13 +102,10 @@ class OpenAIBackend(Backend):
             partial_images = openai.MAX_PARTIAL_IMAGES if context.preview_every else 0
         asked = openai.asked_of(request, response_format=response_format, partial_images=partial_images)
         content_type, body = asked.body()
-        call = Call(
-            method="POST",
-            path=asked.path,
-            body=body,
-            headers={"Content-Type": content_type},
-            repeatable=False,
-        )
+        headers = {"Content-Type": content_type}
+        if self._is_sdenv:
+            headers[openai.EXACT_HEADER] = "true"
+        call = Call(method="POST", path=asked.path, body=body, headers=headers, repeatable=False)
         with session.streaming(call) as stream:
             if stream.status != 200:
                 raise _error(stream.answer())

@@ -44,6 +44,7 @@ from sdenv.protocols.openai.pictures import encoded_as, picture_of_json, repaint
 from sdenv.protocols.openai.words import (
     CARRIES,
     EDITS,
+    EXACT_HEADER,
     EXTENSION,
     EXTENSIONS,
     FILES,
@@ -62,6 +63,7 @@ from sdenv.protocols.openai.words import (
 __all__ = [
     "CARRIES",
     "EDITS",
+    "EXACT_HEADER",
     "EXTENSION",
     "EXTENSIONS",
     "FILES",

@@ -49,5 +49,9 @@ IGNORED_HEADER: Final = "X-Sdenv-Ignored"
 NOTICE_HEADER: Final = "X-Sdenv-Notice"
 """What a person should know, as `code: message`, separated by semicolons: `size-fitted` and the like."""
 
+EXACT_HEADER: Final = "X-Sdenv-Exact"
+"""With the value `true` in a request: refuse what cannot be made as it is, instead of making what is near it.
+Other clients expect something for whatever they ask; sdenv's own sends it, since it refuses by itself."""
+
 EXTENSION: Final = "sdenv"
 """The key under which our own server says more than the API has words for."""

@@ -95,8 +95,9 @@ def router(service: Service) -> APIRouter:
     async def options(path: str) -> Response:
         return Response(status_code=204, headers={"Allow": _allowed(path)})
 
+    @routes.api_route(openai.PREFIX, methods=METHODS)
     @routes.api_route(f"{openai.PREFIX}/{{path:path}}", methods=METHODS)
-    async def unknown(request: Request, path: str) -> Response:
+    async def unknown(request: Request, path: str = "") -> Response:
         return _no_route(request.method, path)
 
     return routes
@@ -145,7 +146,8 @@ class _Desk:
             return error_response(failure)
         wanted = await read(request)
         status = await _status(self._service)
-        if self._service.settings.strict_models:
+        exact = request.headers.get(openai.EXACT_HEADER, "").casefold() == "true"
+        if exact or self._service.settings.strict_models:
             status.model(wanted.request.model)
         accepted = await asyncio.to_thread(
             self._service.accept,
@@ -153,7 +155,7 @@ class _Desk:
             principal_of(request),
             dialect=DIALECT,
             durable=False,
-            allow_degraded=True,
+            allow_degraded=not exact,
             preview_every=preview_every(wanted, status),
         )
         if wanted.stream:
