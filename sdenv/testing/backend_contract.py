@@ -39,7 +39,7 @@ class BackendContract(RequestMaker):
 
     def test_it_offers_no_more_than_its_class_declares(self, backend: Backend) -> None:
         """What is known without a connection is an upper limit."""
-        declared, found = type(backend).declared, backend.probe().capabilities
+        declared, found = backend.declared, backend.probe().capabilities
         assert found.tasks <= declared.tasks
         assert found.carries <= declared.carries <= EVERYTHING
         assert found.controls <= declared.controls

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from types import MappingProxyType
 from typing import Any
 
@@ -60,10 +61,15 @@ def _event_of(record: Record) -> Event:
         case "picture-ready":
             return PictureReady(int(record["index"]), picture_of(record), int(record["seed"]))
         case "measured":
-            return Measured(int(record["step"]), {str(k): float(v) for k, v in record["values"].items()})
+            return Measured(int(record["step"]), {str(k): _number(v) for k, v in record["values"].items()})
         case "notice":
             return Notice(str(record["code"]), str(record["message"]))
     return Notice("unknown-event", f"The other side reported {str(record['type'])[:60]!r}.")
+
+
+def _number(value: Any) -> float:
+    """A measured number; null stands for those that JSON has no word for."""
+    return math.nan if value is None else float(value)
 
 
 def result_record(result: GenerationResult) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from sdenv.core.image import ImageData
 from sdenv.core.request import GenerationRequest
 from sdenv.core.result import GenerationResult
 from sdenv.protocols import native
-from sdenv.services.worker.call import Call
+from sdenv.services.worker.call import CANCELLED, ENDS, Call
 from sdenv.services.worker.child import Child, Timing
 from sdenv.services.worker.frames import Record
 
@@ -153,7 +153,10 @@ class SupervisedBackend(Backend):
     def _followed(self, call: Call, context: JobContext) -> GenerationResult:
         """Emits what the child reports, until it hands over the result."""
         images: dict[int, ImageData] = {}
-        while (message := call.next())["type"] == "event":
+        while (message := call.next())["type"] not in ENDS:
+            if message["type"] == CANCELLED:
+                context.check()
+                continue
             event = native.event_of(message["event"])
             if isinstance(event, PictureReady):
                 images[event.index] = event.picture
@@ -206,10 +209,14 @@ class SupervisedBackend(Backend):
         if cause is None:
             return
         with self._lock:
-            back_off_s = min(LONGEST_BACK_OFF_S, FIRST_BACK_OFF_S * 2.0**self._losses_in_a_row)
             self._losses += 1
             self._losses_in_a_row += 1
-            self._not_before = time.monotonic() + back_off_s
+            self._not_before = time.monotonic() + back_off_s(self._losses_in_a_row)
+
+
+def back_off_s(losses_in_a_row: int) -> float:
+    """How long the next child is put off after so many losses without a finished job, at least one."""
+    return min(LONGEST_BACK_OFF_S, FIRST_BACK_OFF_S * 2.0 ** (losses_in_a_row - 1))
 
 
 def _settings_record(settings: BackendSettings) -> Any:

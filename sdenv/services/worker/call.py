@@ -11,6 +11,9 @@ from sdenv.core.errors import WorkerLost
 ENDS: Final = frozenset({"result", "error", "status"})
 """Types of messages after which nothing more comes."""
 
+CANCELLED: Final = "cancelled"
+"""Type of the message that a cancel leaves for the one who waits."""
+
 _numbers: Final = itertools.count(
     1
 )  # never given twice, so that no answer can reach the call of another child
@@ -69,8 +72,9 @@ class Call:
         return message
 
     def cancel(self) -> None:
-        """Asks the child to stop."""
+        """Asks the child to stop, and lets the one who waits for it know."""
         self._cancel(self)
+        self._inbox.put({"type": CANCELLED})
 
     def leave(self, patience_s: float) -> bool:
         """Stops what still runs, and waits until the child has let go of it.
