@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from sdenv.core.errors import ServerStopping
 from sdenv.servers.http.context import Service
 from sdenv.servers.http.waiting import ended, first_of, hung_up
 
@@ -111,7 +112,10 @@ async def with_pauses(
 
 
 async def _next(events: "AsyncIterator[LoggedEvent]") -> "LoggedEvent | None":
-    return await anext(events, None)
+    try:
+        return await anext(events, None)
+    except ServerStopping:  # the client goes on where it was after the next start
+        return None
 
 
 async def replayed(events: "Sequence[LoggedEvent]") -> "AsyncGenerator[LoggedEvent, None]":

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -54,7 +54,7 @@ def events(
     return found
 
 
-def _records(answer: httpx2.Response) -> Iterator[tuple[str, dict[str, Any]]]:
+def _records(answer: httpx2.Response) -> Generator[tuple[str, dict[str, Any]]]:
     event_id = ""
     for line in answer.iter_lines():
         name, _, value = line.partition(": ")
