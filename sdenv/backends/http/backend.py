@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 from functools import cached_property
-from typing import ClassVar, Final, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from sdenv.backends.http.native_job import NativeJob
-from sdenv.backends.http.seed import SeedClient
 from sdenv.backends.http.settings import HttpBackendSettings
 from sdenv.core.backend import Backend, BackendSettings, BackendStatus, JobContext
 from sdenv.core.capabilities import Capabilities
@@ -14,6 +13,9 @@ from sdenv.core.request import GenerationRequest
 from sdenv.core.result import GenerationResult
 from sdenv.net.native_client import NativeClient, NotNative
 from sdenv.net.session import Session
+
+if TYPE_CHECKING:
+    from sdenv.backends.http.seed import SeedClient
 
 _CONTROLS: Final = frozenset(
     {"canny", "depth", "inpaint", "ip-adapter", "lineart", "mlsd", "normal", "openpose", "pose", "recolor"}
@@ -87,7 +89,9 @@ class HttpBackend(Backend):
         return (*greetings, *self._session.notices())
 
     @property
-    def _seed(self) -> SeedClient:
+    def _seed(self) -> "SeedClient":
+        from sdenv.backends.http.seed import SeedClient  # few servers need it
+
         return SeedClient(self._session, self._settings.shown_as, self._settings.busy_s)
 
     def close(self) -> None:
