@@ -29,9 +29,10 @@ from sdenv.core.events import Notice, PhaseStarted, PictureReady, RequestResolve
 from sdenv.core.request import GenerationRequest, Task
 from sdenv.core.result import GenerationResult
 from sdenv.net.answers import retry_after_s
+from sdenv.net.exchange import Answer
 from sdenv.net.failures import ConnectionLost
 from sdenv.net.interrupt import Interrupt
-from sdenv.net.session import Answer, Session
+from sdenv.net.session import Session
 from sdenv.protocols import seed
 
 STATUS: Final = "/server/status"

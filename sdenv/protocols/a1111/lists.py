@@ -158,7 +158,7 @@ def status_from(
 
     Args:
         models: As it came; the current one becomes the default.
-        samplers: As it came.
+        samplers: As it came; None = the server does not tell.
         schedulers: As it came; None = the server is older than 1.9 and has none.
         options: As it came.
         flags: As it came; a server of ours tells everything there. None = it has no such route.
@@ -173,7 +173,7 @@ def status_from(
         found = [ModelInfo(str(each["model_name"]), summary=str(each["title"])) for each in models]
         current = str((options or {}).get("sd_model_checkpoint") or "")
         found.sort(key=lambda model: current not in (model.summary, model.name))
-        known = _samplers(each["name"] for each in samplers)
+        known = None if samplers is None else _samplers(each["name"] for each in samplers)
         schedules = None if schedulers is None else _schedules(each["label"] for each in schedulers)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PeerBrokeProtocol("The server's lists cannot be read.", why=f"{error!r}."[:200]) from error

@@ -23,7 +23,8 @@ class WrongFields(InvalidRequest):
 
     def __init__(self, *faults: tuple[str, str]) -> None:
         super().__init__(
-            "The request is not valid.", why="; ".join(f"{name}: {why}" for name, why in faults) + "."
+            "The request is not valid.",
+            why="; ".join(f"{name}: {why}" if name else why for name, why in faults) + ".",
         )
         self.faults = faults
 
