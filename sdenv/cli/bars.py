@@ -80,8 +80,9 @@ def paces(event: Event, progress: Progress, *, joined: bool) -> bool:
         joined: The work had begun before it was watched: the first step that is seen of a picture may have
             been done any time before, so that the pace counts from the one after it.
     """
-    is_first = isinstance(event, StepDone) and event.index not in progress.steps
-    return not (joined and is_first and event.step > 1)
+    if not (joined and isinstance(event, StepDone)):
+        return True
+    return event.index in progress.steps or event.step == 1
 
 
 def bar_lines(progress: Progress, pace: Pace, now_s: float, terminal: Terminal) -> list[str]:

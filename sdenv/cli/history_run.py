@@ -21,6 +21,7 @@ from sdenv.core.errors import UnknownJob, UsageError
 from sdenv.core.job_record import JobRecord
 from sdenv.core.request import GenerationRequest, parse_request
 from sdenv.services.jobs import History, JobQuery, Retention
+from sdenv.services.preferences import parse_size
 
 _PICTURE_FIELDS: Final = frozenset({"init_image", "mask", "controls", "references"})
 _SIZE_FITTED: Final = "size-fitted"
@@ -148,10 +149,20 @@ def made_before(job: JobRecord, asked: GenerationRequest) -> Made:
         return Made(asked, asked)
     decided = {name: value for name, value in job.resolved.items() if name not in _PICTURE_FIELDS}
     values: dict[str, Any] = {**decided, **{name: getattr(asked, name) for name in _PICTURE_FIELDS}}
-    fitted = FITTED_TO in job.made_with or _SIZE_FITTED in {notice.code for notice in job.notices}
-    if fitted:
-        values |= {"width": asked.width, "height": asked.height}
-    return Made(asked, parse_request(values), fitted)
+    size = _size_before_fitting(job, asked)
+    if size is not None:
+        values |= {"width": size[0], "height": size[1]}
+    return Made(asked, parse_request(values), size is not None)
+
+
+def _size_before_fitting(job: JobRecord, asked: GenerationRequest) -> tuple[int, int] | None:
+    """The size that was asked for, where the picture was made at another and resampled."""
+    if FITTED_TO in job.made_with:
+        return parse_size(job.made_with[FITTED_TO])
+    width, height = asked.width or asked.height, asked.height or asked.width
+    if width is None or height is None or _SIZE_FITTED not in {notice.code for notice in job.notices}:
+        return None
+    return width, height
 
 
 def prune_history(flags: PruneFlags) -> None:

@@ -5,12 +5,24 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, Final, final
 
 from sdenv.core.errors import SdenvError
 from sdenv.core.events import Notice, Succeeded
+from sdenv.core.request import ResolvedRequest
 from sdenv.services.engine import Job
 from sdenv.services.files import PictureFacts
+
+if TYPE_CHECKING:
+    from sdenv.services.jobs import History
+
+_OWN_DIALECT: Final = "cli"
+_TELLING: Final = frozenset(
+    {"prompt", "negative_prompt", "seed", "model", "width", "height", "steps", "count"}
+)
+_NEWEST: Final = 50
+"""Among so many jobs of a server the one that was just done is looked for."""
+_CLOCKS_S: Final = 2.0
 
 
 @final
@@ -20,9 +32,11 @@ class Recorder:
 
     Attributes:
         folder: Where the history lies; None = nothing is kept.
+        served: A server makes the pictures; when it keeps its jobs in the same folder, they are known there.
     """
 
     folder: Path | None
+    served: bool = False
     _began_at: float = 0.0
     _facts: PictureFacts | None = None
     _paths: dict[int, Path] = field(default_factory=dict)
@@ -63,6 +77,8 @@ class Recorder:
 
         assert self.folder is not None
         with History(self.folder) as history:
+            if self.served and self._is_known(history, facts.resolved):
+                return
             history.record(
                 job.request,
                 resolved=facts.resolved,
@@ -74,3 +90,15 @@ class Recorder:
                 error=error,
                 created_at=self._began_at,
             )
+
+    def _is_known(self, history: "History", made: ResolvedRequest) -> bool:
+        """Whether a server on this folder has kept the very same work since this command began."""
+        from sdenv.services.jobs import JobQuery
+
+        wanted = made.model_dump(mode="json", include=set(_TELLING))
+        return any(
+            job.dialect != _OWN_DIALECT
+            and job.created_at >= self._began_at - _CLOCKS_S
+            and {name: (job.resolved or {}).get(name) for name in _TELLING} == wanted
+            for job in history.find(JobQuery(limit=_NEWEST)).jobs
+        )

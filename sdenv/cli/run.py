@@ -89,7 +89,7 @@ def generate(flags: GenerateFlags, again: Made | None = None) -> None:
                 return
             pictures = sum(each.kept.count for each in wanted)
             keeps = settings.history if flags.history is None else flags.history
-            recorder = Recorder(settings.data_dir if keeps else None)
+            recorder = Recorder(settings.data_dir if keeps else None, served=chosen.kind == "http")
             run = _Run(flags, engine, writer, viewer, interrupts, recorder, len(wanted), pictures)
             run.all(wanted)
 
