@@ -95,9 +95,8 @@ class Session:
     def streaming(self, call: Call) -> Iterator[Stream]:
         """As `exchange`, with an answer that is read as it arrives, until the context ends."""
         self._interrupt.check()
-        wire, response = self._asked(call)
-        connection, silence_s = wire.sock, self._silence_s(call)
-        assert connection is not None
+        wire, connection, response = self._asked(call)
+        silence_s = self._silence_s(call)
 
         def reading(read: Callable[[], bytes]) -> bytes:
             return self._blocking(connection, silence_s, read)
@@ -123,19 +122,22 @@ class Session:
     def _silence_s(self, call: Call) -> float:
         return self._shared.access.timeout_s if call.answer_s is None else call.answer_s
 
-    def _asked(self, call: Call) -> tuple[Wire, HTTPResponse]:
-        """The connection on which a request was sent, and the beginning of the answer."""
+    def _asked(self, call: Call) -> tuple[Wire, socket.socket, HTTPResponse]:
+        """The connection on which a request was sent, its socket, and the beginning of the answer.
+
+        `http.client` forgets the socket of an answer that ends with the connection, before it is read.
+        """
         kept = self._shared.take() if call.repeatable else None
         if kept is not None:
             try:
-                return kept, self._sent(kept, call)
+                return kept, *self._sent(kept, call)
             except ConnectionLost:  # the server was closing it
                 self._interrupt.check()
         wire = Wire(self._shared.place)
         connect_s = self._shared.access.connect_s if call.connect_s is None else call.connect_s
         wire.sock = self._shared.dialler.dial(connect_s, self._interrupt)
         try:
-            response = self._sent(wire, call)
+            connection, response = self._sent(wire, call)
         except ConnectionLost as error:
             if (
                 not self._shared.met
@@ -145,9 +147,9 @@ class Session:
                 raise speaks_tls(self._shared.place) from error
             raise
         self._shared.met = True
-        return wire, response
+        return wire, connection, response
 
-    def _sent(self, wire: Wire, call: Call) -> HTTPResponse:
+    def _sent(self, wire: Wire, call: Call) -> tuple[socket.socket, HTTPResponse]:
         connection = wire.sock
         assert connection is not None
         silence_s = self._silence_s(call)
@@ -162,7 +164,7 @@ class Session:
             return wire.getresponse()
 
         try:
-            return self._blocking(connection, silence_s, ask)
+            return connection, self._blocking(connection, silence_s, ask)
         except BaseException:
             wire.hang_up()
             raise
