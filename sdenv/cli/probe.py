@@ -1,6 +1,8 @@
 """`sdenv probe`: looks before anyone waits."""
 
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from sdenv.cli import options
 from sdenv.cli.tree import group_app
@@ -20,6 +22,34 @@ def local(json_lines: options.Json = False, debug: options.Debug = False) -> Non
         print_json({"type": "machine", **record})
     else:
         print_text(machine_text(record))
+
+
+def http(
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL",
+            help="Where the server is, or a name of your own.",
+            autocompletion=options.backend_names,
+        ),
+    ],
+    picture: Annotated[
+        bool, typer.Option("--picture", help="Make a test picture there, which is not kept.")
+    ] = False,
+    option: Annotated[
+        list[str] | None,
+        options.flag(options.BACKEND, "-O --option", "KEY=VALUE", "An option of the backend."),
+    ] = None,
+    json_lines: options.Json = False,
+    debug: options.Debug = False,  # noqa: ARG001 - read from argv
+) -> None:
+    """Show what a server speaks, which models it has, what it can do, how fast it answers, how full it is.
+
+    Exit code 0 = it works, 4 = nothing answers there, 8 = the token is missing or wrong.
+    """
+    from sdenv.cli.probe_http import probe
+
+    probe(url, option or [], with_picture=picture, as_json=json_lines)
 
 
 def machine_text(record: dict[str, Any]) -> str:
@@ -56,4 +86,4 @@ def _aligned(rows: list[tuple[str, str]]) -> str:
     return "\n".join(f"  {name:<{width}}  {text}" for name, text in rows)
 
 
-app = group_app("Look what a machine can do before anyone waits.", {"local": local})
+app = group_app("Look what a machine can do before anyone waits.", {"http": http, "local": local})

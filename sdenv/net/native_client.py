@@ -5,20 +5,21 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Final, Protocol, final, runtime_checkable
 from urllib.parse import quote, urlencode
 
 from ulid import ULID
 
-from sdenv.core.errors import NoStepInTime, PeerBrokeProtocol, SdenvError
+from sdenv.core.errors import NoStepInTime, SdenvError
+from sdenv.core.events import Notice
 from sdenv.core.image import ImageData
 from sdenv.core.job_record import JobRecord, JobState
 from sdenv.core.request import GenerationRequest, parse_request_json
 from sdenv.net.answers import checked, speaks_native
-from sdenv.net.exchange import Answer, Call, media_type_in
+from sdenv.net.exchange import Answer, Call
 from sdenv.net.interrupt import Interrupt
 from sdenv.net.job_events import JobEvent, followed
+from sdenv.net.native_answers import JobsFound, jobs_found_of, picture_in
 from sdenv.net.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S, RECONNECT_S, OnLost, Patience
 from sdenv.net.server_status import NotNative, QueueStatus, ServerStatus, not_native, server_status_of
 from sdenv.net.session import Session
@@ -36,20 +37,6 @@ __all__ = [
 
 _CANCEL_S: Final = 2.0
 """How long a cancel may take: nobody who has pressed Ctrl-C waits longer."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class JobsFound:
-    """A page of jobs, newest first.
-
-    Attributes:
-        jobs: Those of this page.
-        next: `before` of the next page; None = this is the last.
-    """
-
-    jobs: tuple[JobRecord, ...]
-    next: str | None = None
 
 
 @runtime_checkable
@@ -102,6 +89,16 @@ class NativeClient:
         if not speaks_native(answer):
             raise not_native(answer)
         return server_status_of(checked(answer).record())
+
+    def ping(self) -> float:
+        """Seconds from a request that costs the server nothing to its answer."""
+        began_s = time.monotonic()
+        self._session.get("/health")
+        return time.monotonic() - began_s
+
+    def notices(self) -> tuple[Notice, ...]:
+        """What a person should know of how the server was reached; each is handed out once."""
+        return self._session.notices()
 
     def submit(
         self,
@@ -179,11 +176,8 @@ class NativeClient:
         wanted = [("state", state.value) for state in states]
         filters = {"text": text, "id_part": id_part, "dialect": dialect, "model": model, "before": before}
         wanted += [(name, value) for name, value in filters.items() if value]
-        record = self._get(f"{PREFIX}/jobs?{urlencode([*wanted, ('limit', str(limit))])}").record()
-        jobs, following = record.get("jobs"), record.get("next")
-        if not isinstance(jobs, list) or not (following is None or isinstance(following, str)):
-            raise PeerBrokeProtocol("The other side sent a list of jobs that cannot be read.")
-        return JobsFound(tuple(job_of(each) for each in jobs), following)
+        path = f"{PREFIX}/jobs?{urlencode([*wanted, ('limit', str(limit))])}"
+        return jobs_found_of(self._get(path).record())
 
     def cancel(self, job_id: str) -> JobRecord:
         """Asks a job to stop: one that waits ends now, one that runs at its next step. Ended ones stay."""
@@ -265,12 +259,12 @@ class NativeClient:
         """
         wanted = {**({"format": form} if form else {}), **({} if metadata else {"metadata": "false"})}
         path = f"{_job(job_id)}/pictures/{index}" + (f"?{urlencode(wanted)}" if wanted else "")
-        return self._patience(on_lost).call(lambda: _picture_in(self._get(path)))
+        return self._patience(on_lost).call(lambda: picture_in(self._get(path)))
 
     def preview(self, job_id: str) -> ImageData | None:
         """The newest preview; None = there is none."""
         answer = self._session.get(f"{_job(job_id)}/preview")
-        return None if answer.status in (404, 409) else _picture_in(checked(answer))
+        return None if answer.status in (404, 409) else picture_in(checked(answer))
 
     def request_of(self, job_id: str) -> GenerationRequest:
         """What was asked for, pictures included."""
@@ -308,10 +302,3 @@ class NativeClient:
 
 def _job(job_id: str) -> str:
     return f"{PREFIX}/jobs/{quote(job_id, safe='')}"
-
-
-def _picture_in(answer: Answer) -> ImageData:
-    media_type = media_type_in(answer.headers)
-    if not media_type.startswith("image/"):
-        raise PeerBrokeProtocol(f"The other side sent {media_type or 'something'!r} where a picture belongs.")
-    return ImageData(data=answer.body, media_type=media_type)
