@@ -5,6 +5,10 @@ from sdenv.core.errors import UnknownBackend
 from sdenv.core.registry import Entry, Registry
 
 ROWS: dict[str, Entry] = {
+    "a1111": Entry(
+        "sdenv.backends.a1111:A1111Backend",
+        summary="A server of AUTOMATIC1111's API, of any make: a1111://host:7860",
+    ),
     "fake": Entry(
         "sdenv.backends.fake:FakeBackend", summary="Draws test pictures at once; for demos, docs and tests"
     ),

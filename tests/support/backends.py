@@ -7,6 +7,7 @@ from typing import Final
 
 from sdenv.backends.fake import FakeBackend, FakeSettings
 from sdenv.core.backend import Backend
+from tests.support.a1111_servers import a1111_backend
 from tests.support.http_servers import http_backend
 from tests.support.openai_servers import openai_backend
 
@@ -32,6 +33,7 @@ def make_local(folder: Path) -> Iterator[Backend]:
 
 
 FACTORIES: Final[Mapping[str, Callable[[Path], AbstractContextManager[Backend]]]] = {
+    "a1111": a1111_backend,
     "fake": make_fake,
     "http": http_backend,
     "local": make_local,
