@@ -3,12 +3,15 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from sdenv.services.worker import SupervisedBackend
 from tests.support.misbehaving import KIND, MisbehavingSettings, install_misbehaving
+
+SHORT_S: Final = 0.6
+BEAT_S: Final = 0.1
 
 Supervise = Callable[..., SupervisedBackend]
 
@@ -32,11 +35,32 @@ def backend(supervise: Supervise) -> SupervisedBackend:
     return supervise()
 
 
+@pytest.fixture(autouse=True)
+def replaced_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lost children are replaced at once; the tests of the back-off say otherwise."""
+    monkeypatch.setattr("sdenv.services.worker.backend.FIRST_BACK_OFF_S", 0.001)
+
+
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisedBackend]:
-    """One whose child runs already, for the tests of a module that leave it as it is."""
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Installs the backend that misbehaves."""
     with pytest.MonkeyPatch.context() as patches:
         install_misbehaving(tmp_path_factory.mktemp("shared") / "site", patches)
-        with closing(SupervisedBackend(KIND, MisbehavingSettings())) as backend:
-            backend.probe()
-            yield backend
+        yield
+
+
+@pytest.fixture(scope="module")
+def running(installed: None) -> Iterator[SupervisedBackend]:
+    """One whose child runs already, for all tests of a module: to start one takes a third of a second."""
+    with closing(SupervisedBackend(KIND, MisbehavingSettings())) as backend:
+        backend.probe()
+        yield backend
+
+
+@pytest.fixture(scope="module")
+def impatient(installed: None) -> Iterator[SupervisedBackend]:
+    """As `running`, and its child is lost when it says nothing for SHORT_S."""
+    settings = MisbehavingSettings()
+    with closing(SupervisedBackend(KIND, settings, heartbeat_s=BEAT_S, patience_s=SHORT_S)) as backend:
+        backend.probe()
+        yield backend

@@ -20,12 +20,9 @@ from sdenv.services.worker import SupervisedBackend
 from sdenv.services.worker.backend import LONGEST_BACK_OFF_S, back_off_s
 from sdenv.testing.fakes import PATIENCE_S, Recorder
 from sdenv.testing.samples import picture
-from tests.services.worker.conftest import Supervise
+from tests.services.worker.conftest import BEAT_S, SHORT_S, Supervise
 from tests.services.worker.support import asked, is_gone, made, notice, until, watched
 from tests.support.misbehaving import MisbehavingSettings
-
-SHORT_S = 0.6
-BEAT_S = 0.1
 
 
 def process_of(backend: SupervisedBackend) -> int:
@@ -54,17 +51,17 @@ def lost(backend: SupervisedBackend, prompt: str) -> WorkerLost:
     ],
 )
 def test_a_child_that_ends_costs_one_job_and_says_why(
-    backend: SupervisedBackend, prompt: str, why: str
+    running: SupervisedBackend, prompt: str, why: str
 ) -> None:
-    before = made(backend)
-    process_id = process_of(backend)
-    error = lost(backend, prompt)
+    before = made(running)
+    process_id, facts_before = process_of(running), running.facts()
+    error = lost(running, prompt)
     assert re.search(why, error.why)
     assert not re.search(r'File "|Traceback|\.py', error.why)
     assert until(lambda: is_gone(process_id))
-    assert made(backend).result.images == before.result.images
-    facts = backend.facts()
-    assert (facts.starts, facts.losses) == (2, 1)
+    assert made(running).result.images == before.result.images
+    facts = running.facts()
+    assert (facts.starts, facts.losses) == (facts_before.starts + 1, facts_before.losses + 1)
 
 
 def test_a_kill_from_outside_ends_every_job_of_the_child_and_no_other(supervise: Supervise) -> None:
@@ -81,18 +78,20 @@ def test_a_kill_from_outside_ends_every_job_of_the_child_and_no_other(supervise:
         assert engine.submit(asked()).result(PATIENCE_S).images
 
 
-def test_a_child_that_is_killed_while_it_is_idle_costs_nothing(backend: SupervisedBackend) -> None:
-    before = made(backend)
-    os.kill(process_of(backend), signal.SIGKILL)
-    assert until(lambda: backend.facts().process_id is None)
-    after = made(backend)
-    assert after.events == [PhaseStarted("starting"), *before.events[1:]]
+def test_a_child_that_is_killed_while_it_is_idle_costs_nothing(running: SupervisedBackend) -> None:
+    made(running)
+    before = made(running)
+    os.kill(process_of(running), signal.SIGKILL)
+    assert until(lambda: running.facts().process_id is None)
+    after = made(running)
+    assert after.events == [PhaseStarted("starting"), *before.events]
 
 
-def test_a_probe_survives_the_loss_of_the_child(backend: SupervisedBackend) -> None:
-    status = backend.probe()
-    os.kill(process_of(backend), signal.SIGKILL)
-    assert backend.probe() == status
+def test_a_probe_survives_the_loss_of_the_child(running: SupervisedBackend) -> None:
+    made(running)
+    status = running.probe()
+    os.kill(process_of(running), signal.SIGKILL)
+    assert running.probe() == status
 
 
 def test_signals_for_the_whole_family_leave_the_child_alone(supervise: Supervise) -> None:
@@ -118,40 +117,39 @@ def test_a_child_that_cannot_be_started_is_a_loss(
 
 
 @pytest.mark.parametrize("prompt", ["freeze", "seize"])
-def test_a_child_that_hangs_is_ended_and_cannot_answer_later(supervise: Supervise, prompt: str) -> None:
+def test_a_child_that_hangs_is_ended_and_cannot_answer_later(
+    impatient: SupervisedBackend, prompt: str
+) -> None:
     """Stopped by SIGSTOP, or with all its threads held by one that does not let go of the interpreter."""
-    backend = supervise(heartbeat_s=BEAT_S, patience_s=SHORT_S)
-    before = made(backend)
-    process_id = process_of(backend)
-    error = lost(backend, prompt)
+    before = made(impatient)
+    process_id = process_of(impatient)
+    error = lost(impatient, prompt)
     assert error.why == f"It has given no sign of life for {SHORT_S:g} s."
     with suppress(ProcessLookupError):
         os.kill(process_id, signal.SIGCONT)
     assert until(lambda: is_gone(process_id))
-    assert made(backend).result.images == before.result.images
+    assert made(impatient).result.images == before.result.images
 
 
-def test_an_idle_child_that_hangs_is_found_before_the_next_job(supervise: Supervise) -> None:
-    backend = supervise(heartbeat_s=BEAT_S, patience_s=SHORT_S)
-    backend.probe()
-    os.kill(process_of(backend), signal.SIGSTOP)
-    assert until(lambda: backend.facts().process_id is None)
-    assert made(backend).result.images
+def test_an_idle_child_that_hangs_is_found_before_the_next_job(impatient: SupervisedBackend) -> None:
+    made(impatient)
+    os.kill(process_of(impatient), signal.SIGSTOP)
+    assert until(lambda: impatient.facts().process_id is None)
+    assert made(impatient).result.images
 
 
-def test_a_request_that_fills_the_pipe_of_a_stopped_child_ends(supervise: Supervise) -> None:
+def test_a_request_that_fills_the_pipe_of_a_stopped_child_ends(impatient: SupervisedBackend) -> None:
     """The pipe takes 64 kB, the request has megabytes; who writes it must not wait for ever."""
-    backend = supervise(heartbeat_s=BEAT_S, patience_s=SHORT_S)
-    backend.probe()
-    os.kill(process_of(backend), signal.SIGSTOP)
+    made(impatient)
+    os.kill(process_of(impatient), signal.SIGSTOP)
     large = picture().model_copy(update={"data": bytes(8_000_000)})
     with pytest.raises(WorkerLost):
-        made(backend, init_image=large)
+        made(impatient, init_image=large)
 
 
 def test_a_cancel_of_a_job_of_a_stopped_child_returns_at_once(supervise: Supervise) -> None:
     """It comes from a signal handler, or from the loop of a server: it must not wait for a pipe."""
-    backend = supervise(heartbeat_s=BEAT_S, patience_s=5 * SHORT_S)
+    backend = supervise(heartbeat_s=BEAT_S, patience_s=2 * SHORT_S)
     backend.probe()
     os.kill(process_of(backend), signal.SIGSTOP)
     large = picture().model_copy(update={"data": bytes(8_000_000)})
@@ -201,6 +199,7 @@ def script(source: str) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.slow
 def test_a_parent_that_was_stopped_does_not_take_its_child_for_hanging() -> None:
     """Ctrl-Z, or a machine that was asleep: what the child has said meanwhile lies in the pipe."""
     with script(SLEEPY) as process:
@@ -215,6 +214,13 @@ def test_a_parent_that_was_stopped_does_not_take_its_child_for_hanging() -> None
 # Back-off
 
 
+@pytest.fixture
+def usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The back-off of a server."""
+    monkeypatch.setattr("sdenv.services.worker.backend.FIRST_BACK_OFF_S", 0.25)
+
+
+@pytest.mark.usefixtures("usual")
 def test_the_next_start_is_put_off_the_longer_the_more_were_lost() -> None:
     delays = [back_off_s(losses) for losses in range(1, 20)]
     assert delays[:4] == [0.25, 0.5, 1.0, 2.0]
@@ -222,6 +228,7 @@ def test_the_next_start_is_put_off_the_longer_the_more_were_lost() -> None:
     assert delays[-1] == LONGEST_BACK_OFF_S
 
 
+@pytest.mark.usefixtures("usual")
 def test_after_losses_in_a_row_a_job_waits_for_its_turn(backend: SupervisedBackend) -> None:
     for _ in range(2):
         lost(backend, "die SIGKILL")
@@ -255,25 +262,23 @@ def counts() -> tuple[int, int]:
     return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
 
 
-@pytest.mark.parametrize("end", ["die SIGKILL", "garbage", "exit 0"])
-def test_no_descriptor_thread_or_process_is_left_of_lost_children(
-    backend: SupervisedBackend, end: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sdenv.services.worker.backend.FIRST_BACK_OFF_S", 0.0)
+def test_no_descriptor_thread_or_process_is_left_of_lost_children(running: SupervisedBackend) -> None:
+    made(running)
     before = counts()
     processes: list[int] = []
-    for _ in range(3):
-        made(backend)
-        processes.append(process_of(backend))
-        lost(backend, end)
+    for end in ("die SIGKILL", "garbage", "exit 0"):
+        processes.append(process_of(running))
+        lost(running, end)
+        made(running)
     assert until(lambda: counts() == before)
     assert all(is_gone(each) for each in processes)
 
 
-def test_a_process_that_a_lost_child_has_started_goes_with_it(backend: SupervisedBackend) -> None:
-    with watched(backend, asked("start")) as job:
+def test_a_process_that_a_lost_child_has_started_goes_with_it(running: SupervisedBackend) -> None:
+    made(running)
+    with watched(running, asked("start")) as job:
         event = job.until(Notice)
         assert isinstance(event, Notice)
-        os.kill(process_of(backend), signal.SIGKILL)
+        os.kill(process_of(running), signal.SIGKILL)
         assert isinstance(job.end(), WorkerLost)
     assert until(lambda: is_gone(int(event.message)))

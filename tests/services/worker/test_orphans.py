@@ -66,6 +66,7 @@ def test_the_child_of_a_parent_that_is_killed_ends(tmp_path: Path, prompt: str) 
         assert until(lambda: is_gone(child))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["return", "an error"])
 def test_the_child_of_a_parent_that_forgets_to_close_it_ends(tmp_path: Path, end: str) -> None:
     with parent(tmp_path, "silent", end) as process:
