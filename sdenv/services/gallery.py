@@ -75,7 +75,7 @@ def write_gallery_folder(
         copy = folder / PICTURES_FOLDER / f"{each.name}{_SUFFIXES[image.media_type]}"
         write_whole(copy, image.data, replace=True)
         shown.append((each, f"{PICTURES_FOLDER}/{copy.name}"))
-    write_whole(index, _page(shown, title).encode(), replace=replace)
+    write_whole(index, _encoded(shown, title), replace=replace)
     return index, len(shown)
 
 
@@ -88,7 +88,7 @@ def write_gallery_file(
     make_folder(path.parent)
     shown = [(each, _as_url(image)) for each, image in _readable(pictures)]
     try:
-        write_whole(path, _page(shown, title).encode(), replace=replace)
+        write_whole(path, _encoded(shown, title), replace=replace)
     except FileExistsError as error:
         raise _taken(path) from error
     return path, len(shown)
@@ -114,6 +114,11 @@ def _readable(pictures: Iterable[Shown]) -> Iterator[tuple[Shown, ImageData]]:
 
 def _as_url(image: ImageData) -> str:
     return f"data:{image.media_type};base64,{base64.b64encode(image.data).decode('ascii')}"
+
+
+def _encoded(shown: Sequence[tuple[Shown, str]], title: str) -> bytes:
+    """The page as bytes; halves of characters, which the command line can bring, become question marks."""
+    return _page(shown, title).encode("utf-8", "replace")
 
 
 def _page(shown: Sequence[tuple[Shown, str]], title: str) -> str:

@@ -233,3 +233,13 @@ def test_what_a_server_elsewhere_made_is_kept_here(here: Path) -> None:
     (entry,) = entries()
     assert entry["dialect"] == "cli"
     assert history("list", "--paths").lines == [str(here / "cat.png")]
+
+
+def test_a_path_that_is_no_text_is_kept_as_the_bytes_that_it_is(here: Path) -> None:
+    import os
+
+    folder = os.fsdecode(b"caf\xe9")
+    fake("a cat", "--seed", "1", "-o", f"{folder}/cat.png")
+    assert history("list", "--paths").stdout == os.fsencode(here) + b"/caf\xe9/cat.png\n"
+    assert history("show", "last").code == 0
+    assert history("export", "-o", "all.html").stderr == "1 picture.\n"

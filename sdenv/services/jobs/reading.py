@@ -1,6 +1,7 @@
 """What is read from the job database, by the server and by the history."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ class Reading:
             row = connection.execute(
                 "SELECT path, media_type FROM pictures WHERE job = ? AND place = ?", (job_id, index)
             ).fetchone()
-        return state if row is None else PlacedPicture(row["path"], row["media_type"])
+        return state if row is None else PlacedPicture(os.fsdecode(row["path"]), row["media_type"])
 
     def log(self, job_id: str) -> tuple[LoggedEvent, ...]:
         """What is kept of its events, those of the tries that have ended."""

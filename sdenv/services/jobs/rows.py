@@ -1,6 +1,7 @@
 """Rows of the job database and the values they stand for."""
 
 import json
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Mapping
@@ -126,6 +127,15 @@ def words_of(request: GenerationRequest) -> str:
 def storable(text: str) -> str:
     """Text without halves of characters, which SQLite cannot keep."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def storable_path(path: str) -> str | bytes:
+    """A path as text, or as the bytes that it is where those are no text; read back by `os.fsdecode`."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
 
 
 def as_json(value: object) -> str:

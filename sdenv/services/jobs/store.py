@@ -20,6 +20,7 @@ from sdenv.services.jobs.rows import (
     error_json,
     notices_json,
     packed,
+    storable_path,
     ticket_of,
     words_of,
 )
@@ -275,7 +276,7 @@ def insert_picture(connection: sqlite3.Connection, job_id: str, picture: Picture
             picture.media_type,
             picture.size_bytes,
             picture.sha256,
-            path,
+            storable_path(path),
         ),
     )
 
