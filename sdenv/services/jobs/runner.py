@@ -1,8 +1,11 @@
 """The threads that take one job after another out of the queue and see it through."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final, final
 
 from sdenv.core.errors import (
@@ -30,6 +33,8 @@ from sdenv.services.jobs.rows import Ticket
 from sdenv.services.jobs.store import End, Store, now
 from sdenv.services.jobs.types import JobObserver
 from sdenv.services.jobs.waiting import Waiting
+
+_logger = logging.getLogger(__name__)
 
 PAUSE_S: Final = 1.0
 """How long to wait before asking again: a full disk, a backend that is not there."""
@@ -106,8 +111,18 @@ class Runner:
             if not (self._disk_has_room() and self._backend_is_there()):
                 self._waiting.rest(PAUSE_S)
             elif (ticket := self._waiting.take(IDLE_S)) is not None:
-                self._see_through(ticket)
+                self._see_through_safely(ticket)
             self._tidy()
+
+    def _see_through_safely(self, ticket: Ticket) -> None:
+        try:
+            self._see_through(ticket)
+        except Exception as error:
+            _logger.exception("The job queue has made a mistake with the job %s.", ticket.id)
+            if (live := self._live.get(ticket.id)) is not None:
+                bug = _as_bug(error)
+                record = ended_record(ticket.id, JobState.FAILED, bug)
+                self._end(live, ticket.next_attempt, End(JobState.FAILED, now(), (record,), bug))
 
     def _backend_is_there(self) -> bool:
         """Whether the backend answers: jobs that a server before has left wait for it."""
@@ -156,7 +171,7 @@ class Runner:
             self._waiting.rest(PAUSE_S)
             return
         if not begun:
-            raise AssertionError(f"the job {ticket.id} waits and cannot begin")
+            raise AssertionError("it waits and cannot begin")
         channel.append(own_record("job-started", ticket.id, attempt=ticket.next_attempt))
         self._tell_started(ticket)
         attempt = Attempt(ticket, channel, "", self._store, self._results, Clock(self._observer))
@@ -181,9 +196,7 @@ class Runner:
         except SdenvError as error:
             return Failed(error)
         except Exception as error:  # noqa: BLE001 - a mistake of ours costs one job, not the queue
-            bug = InternalError("The job queue has made a mistake.", why=f"{type(error).__name__}: {error}.")
-            bug.__cause__ = error
-            return Failed(bug)
+            return Failed(_as_bug(error))
 
     def _submitted(self, work: Work) -> Job | None:
         """The engine's job; None = the server is about to end."""
@@ -231,7 +244,7 @@ class Runner:
         state = JobState.DONE
         if error is not None:
             state = JobState.CANCELLED if isinstance(error, Cancelled) else JobState.FAILED
-        self._end(live, attempt, attempt.end(outcome, state))
+        self._end(live, attempt.number, attempt.end(outcome, state))
 
     def hand_back(self, live: LiveJob) -> None:
         """Takes the try from a job because the server is about to end.
@@ -257,36 +270,51 @@ class Runner:
                 live.id, attempt.number, error_record(cause), lost=True, records=records
             )
         except SdenvError as error:
-            self._end(live, attempt, attempt.end(Failed(error), JobState.FAILED))
+            self._end(live, attempt.number, attempt.end(Failed(error), JobState.FAILED))
             return
         if ticket is not None:
             live.ticket = waiting_again(ticket)
             attempt.channel.begin(live.ticket.next_attempt, first_record(live.ticket))
             self._waiting.add(live.ticket, reserved=True)
 
-    def _end(self, live: LiveJob, attempt: Attempt, end: End) -> None:
+    def _end(self, live: LiveJob, attempt: int, end: End) -> None:
         try:
-            if not self._store.end(live.id, attempt.number, end):
+            if not self._store.end(live.id, attempt, end):  # its row is not what we made of it
+                self._waiting.leave(live.owner)
+                self._live.drop(live)
+                live.close()
                 return
         except SdenvError as error:
-            end = attempt.end(Failed(error), JobState.FAILED)
-            live.unwritten = (attempt.number, end)
+            record = ended_record(live.id, JobState.FAILED, error)
+            end = replace(end, state=JobState.FAILED, error=error, records=(*end.records[:-1], record))
+            live.unwritten = (attempt, end)
         self.tell_end(live, end)
 
     def tell_end(self, live: LiveJob, end: End) -> None:
         """Tells all who want to know that a job has ended; its end is written down, or is `unwritten`."""
         self._waiting.leave(live.owner)
-        self._live.end(live, end.records[-1])
         if self._observer is not None:
-            self._observer.ended(self._record(live.id))
+            self._tell(live.id, self._observer.ended)
+        self._live.end(live, end.records[-1])
 
     def _tell_started(self, ticket: Ticket) -> None:
-        if self._observer is not None:
-            self._observer.started(self._record(ticket.id), max(0.0, now() - ticket.waits_since))
+        if (observer := self._observer) is not None:
+            waited_s = max(0.0, now() - ticket.waits_since)
+            self._tell(ticket.id, lambda job: observer.started(job, waited_s))
 
     def _tell_picture(self, job_id: str) -> None:
         if self._observer is not None:
-            self._observer.picture(self._record(job_id))
+            self._tell(job_id, self._observer.picture)
+
+    def _tell(self, job_id: str, tell: Callable[[JobRecord], None]) -> None:
+        with suppress(SdenvError):  # who watches the numbers must not stop the work
+            tell(self._record(job_id))
+
+
+def _as_bug(error: Exception) -> InternalError:
+    bug = InternalError("The job queue has made a mistake.", why=f"{type(error).__name__}: {error}.")
+    bug.__cause__ = error
+    return bug
 
 
 def cancelled_end(job_id: str, records: Sequence[Mapping[str, Any]], error: Cancelled) -> End:

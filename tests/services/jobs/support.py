@@ -73,3 +73,14 @@ class Gate:
 
     def wait_until_begun(self) -> None:
         assert self.began.acquire(timeout=PATIENCE_S)
+
+
+def until_told(jobs: Jobs, job_id: str, phase: str = "waiting") -> None:
+    """Waits until the queue has heard that a job is in a phase (`Gate` says "waiting")."""
+
+    async def look() -> None:
+        async for event in jobs.watch(job_id):
+            if event.record.get("phase") == phase:
+                return
+
+    asyncio.run(asyncio.wait_for(look(), PATIENCE_S))
