@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Final, final
 from uuid import UUID
 
@@ -49,7 +50,8 @@ CAPABILITIES: Final = Capabilities(
     concurrency=1,
 )
 
-_CLOCK_SKEW: Final = timedelta(minutes=5)
+_SLACK: Final = timedelta(seconds=2)
+"""The server's clock is known from its `Date`, which says whole seconds."""
 _JITTER: Final = 0.25
 
 
@@ -165,16 +167,20 @@ class SeedClient:
         raise AssertionError("the pauses never end")
 
     def _found_again(self, session: Session, prompt: str, sent_at: datetime, lost: ConnectionLost) -> UUID:
-        """The job of a POST whose answer was lost: it may run, so it is looked for, not asked for again."""
-        known: set[UUID] = set()
+        """The job of a POST whose answer was lost: it may run, so it is looked for, not asked for again.
+
+        It is the result that was not there at first, or else one that began between the POST and now.
+        """
+        known: frozenset[UUID] | None = None
         for round_number, pause_s in enumerate(self._pace.polls()):
             available = _is_available(session)
-            found = [each for each in _results(session) if each.prompt == prompt]
-            if round_number == 0:
-                fresh = [each for each in found if each.created_time >= sent_at - _CLOCK_SKEW]
-                known = {each.uuid for each in found} - {each.uuid for each in fresh[-1:]}
-            if new := [each for each in found if each.uuid not in known]:
-                return new[-1].uuid
+            found, server_now = _results(session, prompt)
+            if known is None:
+                since = sent_at + (server_now - datetime.now(UTC)) - _SLACK
+                begun = {each.uuid for each in found if since <= each.created_time <= server_now + _SLACK}
+                known = frozenset(each.uuid for each in found) - begun
+            if new := [each.uuid for each in found if each.uuid not in known]:
+                return new[-1]
             if available and round_number > 1:
                 raise lost
             session.wait(pause_s)
@@ -235,8 +241,16 @@ def _result(session: Session, uuid: UUID) -> seed.Result | None:
     return found[0] if found else None
 
 
-def _results(session: Session) -> tuple[seed.Result, ...]:
-    return seed.results_of(_checked(session.get(GENERATE)).json())
+def _results(session: Session, prompt: str) -> tuple[list[seed.Result], datetime]:
+    """All results of a prompt, and the server's time."""
+    answer = _checked(session.get(GENERATE))
+    try:
+        server_now = parsedate_to_datetime(answer.headers.get("date", ""))
+    except ValueError:
+        server_now = datetime.now(UTC)
+    if server_now.tzinfo is None:
+        server_now = server_now.replace(tzinfo=UTC)
+    return [each for each in seed.results_of(answer.json()) if each.prompt == prompt], server_now
 
 
 def _patiently(session: Session, ask: Callable[[], Answer]) -> Answer:
