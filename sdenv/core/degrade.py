@@ -53,7 +53,9 @@ def degrade(request: GenerationRequest, found: tuple[Mismatch, ...], rule: SizeR
             changes[mismatch.field] = GenerationRequest.model_fields[mismatch.field].get_default(
                 call_default_factory=True
             )
-            notices.append(Notice("degraded", f"Left out: {mismatch}."))
+            left_out = f"Left out: {mismatch}".rstrip()
+            ended = left_out.endswith((".", "?"))
+            notices.append(Notice("degraded", left_out if ended else f"{left_out}."))
     return Degraded(request.model_copy(update=changes), tuple(notices), fit_to)
 
 

@@ -99,7 +99,10 @@ def _declares(name: str, request: GenerationRequest) -> bool:
         entry = BACKENDS.entry(name)
         if entry.package != "sdenv" or not is_installed(entry.extra):
             return False
-        return not mismatches(request, BACKENDS.load(name).declared)
+        backend_type = BACKENDS.load(name)
+        if "url" in backend_type.Settings.model_fields:
+            return False  # it can what its server can, and that nobody knows before it is asked
+        return not mismatches(request, backend_type.declared)
     except (
         SdenvError
     ):  # its extra is missing, or its name is taken twice: an error text is no place to say so
