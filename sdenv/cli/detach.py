@@ -32,7 +32,7 @@ def check_detach(flags: GenerateFlags) -> None:
     given = [name for name, is_given in useless.items() if is_given]
     if given:
         raise UsageError(
-            f"{' and '.join(given)} {'says' if len(given) == 1 else 'say'} nothing to --detach.",
+            f"{' and '.join(given)} {'has' if len(given) == 1 else 'have'} no meaning with --detach.",
             why="It hands the work over and ends; the pictures are fetched later.",
             hint="sdenv jobs fetch ID -o PLACE",
         )

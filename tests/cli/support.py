@@ -138,7 +138,7 @@ def _kept_comments(rest: Sequence[str]) -> list[str]:
 def _happened(words: list[str], stdin: bytes | None, folder: Path) -> list[str]:
     if words[0] == "ls":
         there = (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-        return sorted(path for path in there if not path.startswith("in/"))
+        return sorted(_same_everywhere(path, folder) for path in there if not path.startswith("in/"))
     assert words[0] == "sdenv", words
     done = sdenv(*words[1:], stdin=stdin)
     shown = [_same_everywhere(line, folder) for line in done.out.splitlines()]
@@ -147,7 +147,7 @@ def _happened(words: list[str], stdin: bytes | None, folder: Path) -> list[str]:
 
 
 def _same_everywhere(line: str, folder: Path) -> str:
-    """Without what differs from run to run: job ids, the folder, the version, times."""
+    """Without what differs from run to run: job ids, the folder, the version, times, sizes of files."""
     import sdenv as package
 
     line = line.replace(str(folder), "HERE").replace(os.environ.get("HOME", "HOME"), "HOME")
@@ -155,4 +155,8 @@ def _same_everywhere(line: str, folder: Path) -> str:
     line = line.replace(package.__version__, "VERSION")
     line = re.sub(r'"picture_bytes": \d+', '"picture_bytes": N', line)
     line = re.sub(r"(?<=\S) {2,}", "  ", line)
-    return re.sub(r"\d+(\.\d+)? s\b", "N s", line).rstrip()
+    line = re.sub(r"http://127\.0\.0\.1:\d+", "http://SERVER", line)
+    line = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{3}Z)?", "TIME", line)
+    line = re.sub(r'"sha256": "[0-9a-f]{64}"', '"sha256": "SUM"', line)
+    line = re.sub(r'"(size_bytes|seconds)": [\d.]+', r'"\1": N', line)
+    return re.sub(r"\d+(\.\d+)? (s|kB)\b", r"N \2", line).rstrip()

@@ -307,4 +307,4 @@ def test_detach_needs_a_server(here: Path) -> None:
 
 def test_detach_refuses_flags_that_would_mean_nothing(here: Path) -> None:
     done = sdenv("generate", "a cat", "--detach", "-b", "fake", "-o", "cat.png", "--force")
-    assert (done.code, "-o and --force say nothing to --detach" in done.stderr) == (2, True)
+    assert (done.code, "-o and --force have no meaning with --detach" in done.stderr) == (2, True)

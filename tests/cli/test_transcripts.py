@@ -4,12 +4,14 @@ import io
 import json
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import PIL.Image
 import pytest
 
 from tests.cli.support import REFRESH, transcribed
+from tests.support.http_servers import http_server, url_of
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 
@@ -64,8 +66,20 @@ def stage(here: Path) -> Path:
     return here
 
 
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For transcripts about jobs: a server that draws at once is the configured backend."""
+    with http_server(data_dir=tmp_path_factory.mktemp("server")) as address:
+        monkeypatch.setenv("SDENV_BACKEND", url_of(address))
+        yield
+
+
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
-def test_the_command_line_says_what_the_transcript_says(path: Path, stage: Path) -> None:
+def test_the_command_line_says_what_the_transcript_says(
+    path: Path, stage: Path, request: pytest.FixtureRequest
+) -> None:
+    if path.stem.startswith("jobs"):
+        request.getfixturevalue("server")
     expected = path.read_text(encoding="utf-8")
     happened = transcribed(expected, stage)
     if REFRESH:
