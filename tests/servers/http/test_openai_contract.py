@@ -33,7 +33,10 @@ def chain() -> Iterator[Backend]:
         yield client
 
 
+@pytest.mark.slow
 class TestChainOfThree(BackendContract):
+    """The matrix of backends has the chain of two."""
+
     @pytest.fixture
     def backend(self, chain: Backend) -> Backend:
         return chain
