@@ -1,7 +1,7 @@
 """One try of a job: its events into the log, its pictures into files, and what came of it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
@@ -85,7 +85,7 @@ class Attempt:
         """The fencing token of this try."""
         return self.ticket.next_attempt
 
-    def run(self, job: Job, asked: GenerationRequest, pictured: Any) -> Outcome:
+    def run(self, job: Job, asked: GenerationRequest, pictured: Callable[[], None]) -> Outcome:
         """Takes in all that happens, up to the outcome.
 
         Args:
@@ -105,7 +105,7 @@ class Attempt:
                     job.cancel()
         raise AssertionError("a job of the engine has no outcome")
 
-    def _take(self, event: Event, pictured: Any) -> None:
+    def _take(self, event: Event, pictured: Callable[[], None]) -> None:
         self.clock.saw(event)
         if isinstance(event, RequestResolved):
             self._made = event
@@ -125,9 +125,7 @@ class Attempt:
         record, path = self.results.write(
             self.ticket.id, self.ticket.created_at, ready.index, ready.picture, facts, ready.seed
         )
-        last = (
-            len(self._written) + 1 == self.ticket.count
-        )  # then the synced commit of the end follows at once
+        last = len(self._written) + 1 == self.ticket.count  # the commit of the end follows, and is synced
         self.store.picture(self.ticket.id, self.number, record, path, synced=not last)
         self._written.add(ready.index)
 
@@ -137,7 +135,7 @@ class Attempt:
         width = self._asked.width or self._asked.height
         return {**made.made_with, FITTED_TO: f"{width}x{self._asked.height or width}"}
 
-    def _with_all_pictures(self, outcome: Outcome, pictured: Any) -> Outcome:
+    def _with_all_pictures(self, outcome: Outcome, pictured: Callable[[], None]) -> Outcome:
         """The outcome; a backend that only returns its pictures has them written now."""
         if self.failure is not None:
             return Failed(self.failure)

@@ -106,10 +106,10 @@ def test_a_picture_that_a_backend_only_returns_is_kept_too(tmp_path: Path) -> No
 def test_jobs_run_side_by_side_as_many_as_the_backend_can(tmp_path: Path) -> None:
     gate = Gate()
     with opened(tmp_path, Scripted(gate, Capabilities(concurrency=3))) as jobs:
-        for _ in range(4):
-            jobs.accept(SMALL)
         for _ in range(3):
-            gate.wait_until_begun()
+            jobs.accept(SMALL)
+            gate.wait_until_begun()  # none of those before has ended
+        jobs.accept(SMALL)
         assert (jobs.counts().running, jobs.counts().queued) == (3, 1)
         gate.open()
 

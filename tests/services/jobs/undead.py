@@ -124,7 +124,7 @@ def day(folder: Path, report: Report) -> None:
         for request, key in ((SEEDED, "one"), (UNSEEDED, None), (SEEDED, "one")):
             accepted = jobs.accept(request, key=key)
             ids.append(accepted.job.id)
-            report.say("accepted", job=ids[-1], new=accepted.is_new, seeded=request is SEEDED)
+            report.say("accepted", job=ids[-1], new=accepted.is_new, keyed=key is not None)
         for each in ids:
             jobs.wait(each, 30)
         removed = jobs.accept(SEEDED).job.id
@@ -137,6 +137,7 @@ def day(folder: Path, report: Report) -> None:
 def next_day(folder: Path, report: Report) -> None:
     """Another server on the same folder; what it finds and finishes."""
     with Engine(Undecided(), name="fake") as engine, Jobs(engine, folder) as jobs:
+        report.say("again", job=jobs.accept(SEEDED, key="one").job.id)  # a client that has heard nothing
         for job in jobs.find(JobQuery(limit=500)).jobs:
             done = jobs.wait(job.id, 30)
             shown = [pixels(jobs.picture(job.id, each.index)) for each in done.pictures]
@@ -195,6 +196,9 @@ def judged(
         if not truth:
             verdict.faults.append(fault)
 
+    again = next(each["job"] for each in after if each["kind"] == "again")
+    keyed = {each["job"] for each in told["accepted"] if each["keyed"]}
+    expect(keyed <= {again}, "a key has begun two jobs")
     new = [each["job"] for each in told["accepted"] if each["new"]]
     expect(len(new) == len(set(new)), "an id was handed out twice")
     for each in told["accepted"]:
