@@ -9,6 +9,7 @@ from sdenv.cli.bars import seconds_text
 from sdenv.cli.quantities import ago_text, bytes_text, clock_and_date, iso_text
 from sdenv.cli.tables import Painted, table
 from sdenv.cli.terminal import Terminal
+from sdenv.core.errors import Cancelled
 from sdenv.core.job_record import JobRecord, JobState, PictureRecord
 from sdenv.protocols.native import job_record
 
@@ -123,7 +124,7 @@ def job_page(job: JobRecord, terminal: Terminal, paths: Mapping[int, Path] | Non
     parts += _aligned(_course_rows(job), terminal)
     parts += _aligned(_picture_rows(job.pictures, paths or {}), terminal)
     parts += _aligned([("Note", each.message) for each in job.notices], terminal)
-    if job.error is not None:
+    if job.error is not None and job.error.what != Cancelled().what:
         parts += _aligned(
             [
                 ("Error", f"{job.error.what} [{job.error.code}]"),

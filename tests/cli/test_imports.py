@@ -65,6 +65,13 @@ def test_a_dry_run_on_the_local_backend_imports_no_torch() -> None:
     assert modules & {"torch", "diffusers", "transformers", "numpy"} == set()
 
 
+@pytest.mark.parametrize("command", [["jobs", "list", "-b", "http://127.0.0.1:1"], ["history", "list"]])
+def test_jobs_and_history_import_nothing_heavy(command: list[str]) -> None:
+    code, modules = imported_by(*command)
+    assert code == (4 if command[0] == "jobs" else 0)
+    assert modules & {*HEAVY, "httpx2", "uvicorn", "filelock"} == set()
+
+
 def test_importing_the_command_line_alone_imports_no_typer() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import sys, sdenv.cli; print('typer' in sys.modules)"],

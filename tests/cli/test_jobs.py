@@ -1,6 +1,7 @@
 """`sdenv jobs` and `--detach` against a real server, whose backend works when the test lets it."""
 
 import json
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from sdenv.core.server import Address
 from sdenv.services.metadata import read_metadata
 from sdenv.testing.fakes import SlowBackend
 from tests.cli.support import Done, sdenv
+from tests.cli.test_signals import started, wait_for
 from tests.support.http_servers import http_server, native_client, url_of
 
 
@@ -308,3 +310,23 @@ def test_detach_needs_a_server(here: Path) -> None:
 def test_detach_refuses_flags_that_would_mean_nothing(here: Path) -> None:
     done = sdenv("generate", "a cat", "--detach", "-b", "fake", "-o", "cat.png", "--force")
     assert (done.code, "-o and --force have no meaning with --detach" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [(signal.SIGINT, 130, "stopped: "), (signal.SIGTERM, 143, "(SIGTERM was received.)")],
+)
+def test_a_signal_ends_the_watching_and_not_the_job(
+    held: Queue, slow: SlowBackend, number: signal.Signals, code: int, words: str
+) -> None:
+    (job_id,) = held.submit("a cat", "-s", "3")
+    slow.let(1)
+    with started("jobs", "watch", job_id, "-b", held.url, "--progress", "plain") as process:
+        wait_for(process, "step 1/3")
+        process.send_signal(number)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert f"The job {job_id} goes on." in said
+    assert words in said
+    slow.let(2)
+    assert held("wait", job_id).lines == [job_id]
