@@ -25,7 +25,7 @@ from sdenv.core.errors import (
     UnknownJob,
     WorkerLost,
 )
-from sdenv.core.events import PictureReady, RequestResolved
+from sdenv.core.events import PictureReady, PreviewReady, RequestResolved
 from sdenv.core.image import decode, size_of
 from sdenv.core.job_record import JobRecord, JobState
 from sdenv.core.request import GenerationRequest
@@ -70,6 +70,22 @@ def test_the_pixels_are_those_of_the_backend(tmp_path: Path) -> None:
         made = engine.submit(SMALL).result().images[0]
         stored = jobs.picture(done(jobs).id, 0)
     assert decode(made).tobytes() == decode(stored).tobytes()
+
+
+def test_the_row_of_a_picture_comes_after_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    write = results.write_whole
+
+    def looking(*values: Any, **named: Any) -> None:
+        with sqlite3.connect(tmp_path / "jobs.sqlite3") as other_process:
+            rows.append(other_process.execute("SELECT count(*) FROM pictures").fetchone()[0])
+        other_process.close()
+        write(*values, **named)
+
+    monkeypatch.setattr(results, "write_whole", looking)
+    with opened(tmp_path) as jobs:
+        assert len(done(jobs, asking(count=2)).pictures) == 2
+    assert rows == [0, 1]
 
 
 def test_prompts_and_pictures_are_for_the_user_of_the_server_only(tmp_path: Path) -> None:
@@ -153,7 +169,6 @@ def test_a_fitted_size_is_the_size_that_was_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_newest_preview_can_be_seen_while_the_job_runs_and_only_it_is_kept(tmp_path: Path) -> None:
-    from sdenv.core.events import PreviewReady
 
     gate = Gate()
 
@@ -405,10 +420,9 @@ def test_a_job_that_does_not_finish_in_time_runs_at_the_next_start_and_loses_no_
             gate.wait_until_begun()
             jobs.drain(0)
             assert jobs.get(job.id).state is JobState.QUEUED
-    gate.open()
-    with opened(tmp_path, Scripted(gate)) as jobs:
+    with opened(tmp_path, loses(2)) as jobs:
         ended = jobs.wait(job.id, PATIENCE_S)
-    assert (ended.state, ended.attempt) == (JobState.DONE, 5)
+    assert (ended.state, ended.attempt) == (JobState.DONE, 7)
 
 
 def test_who_waits_for_a_job_is_told_that_the_server_ends(tmp_path: Path) -> None:

@@ -164,6 +164,20 @@ def test_every_watcher_wakes_at_the_end_whenever_it_has_come(tmp_path: Path) -> 
         assert set(asyncio.run(storm())) == {"job-ended"}
 
 
+def test_who_comes_in_the_moment_of_the_end_is_sent_to_the_database(tmp_path: Path) -> None:
+    gate = Gate()
+    with opened(tmp_path, Scripted(gate)) as jobs:
+        job = jobs.accept(SMALL).job
+        gate.wait_until_begun()
+        live = jobs._live.get(job.id)  # a watcher has found it running, and is slow
+        assert live is not None
+        gate.open()
+        jobs.wait(job.id, PATIENCE_S)
+        jobs.drain(PATIENCE_S)
+        with live.held() as channel:
+            assert channel is None
+
+
 def test_a_watcher_that_goes_leaves_nothing_behind(tmp_path: Path) -> None:
     gate = Gate()
 
