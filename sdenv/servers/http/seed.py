@@ -152,21 +152,26 @@ class _Desk:
         if ask.dry_run:
             uuid = await asyncio.to_thread(self._dry_run, ask.request.prompt, asker)
             return JSONResponse(seed.accepted_record([uuid]), headers=headers)
-        job = await asyncio.to_thread(self._accepted, ask.request, asker, key)
+        job, notices = await asyncio.to_thread(self._accepted, ask.request, asker, key)
         self.results.keep_when_ended(job.id)
-        if job.notices:
-            headers[NOTICES] = header_text(tuple(each.message for each in job.notices))
+        if notices:
+            headers[NOTICES] = header_text(notices)
         uuids = [seed.uuid_of(job.id, index) for index in range(seed.count_of(job))]
         return JSONResponse(seed.accepted_record(uuids), headers=headers)
 
-    def _accepted(self, request: GenerationRequest, asker: Principal, key: str | None) -> JobRecord:
+    def _accepted(
+        self, request: GenerationRequest, asker: Principal, key: str | None
+    ) -> tuple[JobRecord, tuple[str, ...]]:
+        """The job, and what is changed in it."""
         sized = self._sized(request)
+        plan = self._service.engine.admit(sized, allow_degraded=True)
         with self._accepting:
             if key is None or not self._service.jobs.knows_key(asker.name, key):
                 self._check_available()
-            return self._service.accept(
+            accepted = self._service.accept(
                 sized, asker, dialect=DIALECT, durable=True, key=key, allow_degraded=True
-            ).job
+            )
+        return accepted.job, tuple(each.message for each in plan.notices)
 
     def _check_available(self) -> None:
         if not self.is_available():

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Final, final
@@ -34,6 +35,7 @@ class SeedResults:
         retention = Retention(settings.max_age_s, settings.max_jobs, settings.max_bytes)
         self.backups = Backups(folder, retention)
         self._service = service
+        self._changing = threading.Lock()  # a result that was removed must not come back from a late backup
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun = False
 
@@ -74,7 +76,10 @@ class SeedResults:
             JobNotFinished: The job has not ended.
         """
         job_id, index = seed.picture_of(uuid)
-        removed = self.backups.remove(uuid, owner)
+        with self._changing:
+            return self._remove(uuid, job_id, index, owner)
+
+    def _remove(self, uuid: UUID, job_id: str, index: int, owner: str | None) -> int:
         with suppress(UnknownJob):
             job = self._service.jobs.get(job_id, owner)
             if index < seed.count_of(job):
@@ -84,7 +89,7 @@ class SeedResults:
                     self.backups.remove(seed.uuid_of(job_id, other), owner)
                 self._service.jobs.remove(job_id, owner)
                 return seed.count_of(job)
-        return int(removed)
+        return int(self.backups.remove(uuid, owner))
 
     def begin(self) -> None:
         """Brings the backups up to date with the jobs, once, beside the requests; in the event loop."""
@@ -122,8 +127,9 @@ class SeedResults:
             _logger.warning("The results of %s are not in %s: %s", job.id, FOLDER, error)
 
     def _add(self, job: JobRecord) -> None:
-        pictures = self._pictures(job)
-        self.backups.add(seed.results_of_job(job, pictures), job.owner)
+        with self._changing, suppress(UnknownJob):  # it has been removed already
+            job = self._service.jobs.get(job.id)
+            self.backups.add(seed.results_of_job(job, self._pictures(job)), job.owner)
 
     def _pictures(self, job: JobRecord, only: int | None = None) -> dict[int, bytes]:
         found: dict[int, bytes] = {}
