@@ -73,6 +73,7 @@ def detach(
             show_error(type(error)(what, error.why, error.hint), style)
             continue
         jobs.append(job)
+        remote.tell()
         if flags.json_lines:
             print_json(shown_record(job))
         else:

@@ -1,6 +1,7 @@
 """The server whose jobs a command is about: the one named, the configured one, or one on this machine."""
 
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING, Final, final
 
 from sdenv.cli.jobids import find_job
 from sdenv.cli.pairs import key_values
+from sdenv.cli.render import notice_text
+from sdenv.cli.terminal import terminal_of
 from sdenv.core.errors import UnsupportedError
 from sdenv.core.job_record import JobRecord
 from sdenv.core.privacy import is_secret, without_user
@@ -44,11 +47,19 @@ class Remote:
             before=query.before,
             limit=query.limit,
         )
+        self.tell()
         return JobPage(page.jobs, page.next)
 
     def job(self, word: str) -> JobRecord:
         """The job that a word means; raises as `find_job`."""
-        return find_job(word, self.find, self.client.get)
+        found = find_job(word, self.find, self.client.get)
+        self.tell()
+        return found
+
+    def tell(self) -> None:
+        """Says on stderr what a person should know of how the server was reached, once."""
+        for notice in self.client.notices():
+            print(notice_text(notice, terminal_of(sys.stderr)), file=sys.stderr)
 
     def command(self, *words: str) -> str:
         """A command about this server's jobs, to be typed: `sdenv jobs fetch 01K... -b http://gpu:9090`."""

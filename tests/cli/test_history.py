@@ -142,6 +142,16 @@ def test_again_of_a_fitted_picture_fits_again(here: Path) -> None:
     assert same_picture(here / "one.png", here / "two.png")
 
 
+def test_an_entry_is_named_by_the_beginning_or_the_end_of_its_id(here: Path) -> None:
+    fake("a cat", "a dog")
+    dog, cat = history("list", "--ids").lines
+    assert history("show", cat[-6:].lower()).out.startswith(cat)
+    assert history("show", dog[:25]).out.startswith(dog)
+    both = history("show", cat[:6])
+    assert (both.code, cat in both.stderr, dog in both.stderr) == (2, True, True)
+    assert history("show", "ZZZZZZZ").code == 2
+
+
 def test_search_finds_words_in_any_case_and_order(here: Path) -> None:
     fake("A red cat on a roof", "a blue cat", "a dog")
     assert len(history("search", "CAT", "--ids").lines) == 2

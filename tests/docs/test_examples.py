@@ -4,10 +4,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.http_servers import http_server, url_of
+
+WITH_A_SERVER = "<!-- test: a server is the configured backend -->"
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
@@ -25,15 +29,26 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 WITH_EXAMPLES = [page for page in PAGES if blocks(page)]
 
 
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that draws at once, for pages about servers."""
+    with http_server(data_dir=tmp_path_factory.mktemp("server")) as address:
+        yield url_of(address)
+
+
 def test_there_are_examples() -> None:
     assert len(WITH_EXAMPLES) >= 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)
-def test_the_commands_of_the_page_do_what_it_says(page: Path, tmp_path: Path) -> None:
+def test_the_commands_of_the_page_do_what_it_says(
+    page: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     bin_folder = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    if WITH_A_SERVER in page.read_text(encoding="utf-8"):
+        environment["SDENV_BACKEND"] = request.getfixturevalue("server")
     for command, expected in blocks(page):
         done = subprocess.run(
             ["bash", "-c", command],
