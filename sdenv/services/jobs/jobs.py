@@ -173,7 +173,8 @@ class Jobs:
     def find(self, query: JobQuery) -> JobPage:
         """Jobs, newest first."""
         page = self._reading.find(query)
-        return JobPage(tuple(self._with_live(job) for job in page.jobs), page.next)
+        positions = self._waiting.positions() if any(not job.state.ended for job in page.jobs) else {}
+        return JobPage(tuple(self._with_live(job, positions) for job in page.jobs), page.next)
 
     def cancel(self, job_id: str, owner: str | None = None) -> JobRecord:
         """Cancels a job: one that waits has ended when this returns, one that runs ends at its next step.
@@ -332,8 +333,13 @@ class Jobs:
         with suppress(SdenvError):
             prune(self._database, self._results, self._retention, now(), without_dialect=CLI)
 
-    def _with_live(self, job: JobRecord) -> JobRecord:
-        """A job of the database with what only the memory knows."""
+    def _with_live(self, job: JobRecord, positions: Mapping[str, int] | None = None) -> JobRecord:
+        """A job of the database with what only the memory knows.
+
+        Args:
+            job: As the database has it.
+            positions: Of all that wait, for a list of jobs; None = it is asked for.
+        """
         live = self._live.get(job.id)
         if live is None or job.state.ended:
             return job
@@ -341,7 +347,8 @@ class Jobs:
             end = live.unwritten[1]
             return replace(job, state=end.state, ended_at=end.ended_at, error=end.error)
         if job.state is JobState.QUEUED:
-            return replace(job, position=self._waiting.position(job.id) or 0)
+            position = self._waiting.position(job.id) if positions is None else positions.get(job.id)
+            return replace(job, position=position or 0)
         progress = live.progress
         return replace(job, fraction=progress.fraction, phase=progress.phase, notices=progress.notices)
 

@@ -3,7 +3,7 @@
 import json
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -119,10 +119,7 @@ class Reading:
             if query.before is not None:
                 conditions.append("number < ?")
                 values.append(self._row(connection, "number", query.before, None)["number"])
-            where = " AND ".join(conditions)
-            rows = connection.execute(
-                f"SELECT * FROM jobs WHERE {where} ORDER BY number DESC LIMIT ?", (*values, limit + 1)
-            ).fetchall()
+            rows = _newest(connection, query.states, " AND ".join(conditions), values, limit + 1)
             shown = rows[:limit]
             pictures = _pictures(connection, [row["id"] for row in shown])
         jobs = tuple(job_of(row, pictures.get(row["id"], ())) for row in shown)
@@ -130,10 +127,6 @@ class Reading:
 
     def _conditions(self, query: JobQuery) -> tuple[list[str], list[object]]:
         conditions, values = ["dialect != ?"], list[object]([self._hidden])
-        if query.states:
-            names = sorted(state.value for state in query.states)
-            conditions.append(f"state IN ({', '.join('?' * len(names))})")
-            values += names
         for word in storable(query.text.casefold()).split():
             conditions.append("instr(words, ?)")
             values.append(word)
@@ -175,6 +168,31 @@ def unknown_job(job_id: str, index: int | None = None) -> UnknownJob:
     return UnknownJob(
         f"There is no job {shown!r}.", why="It never was, or it was removed.", hint="sdenv jobs list"
     )
+
+
+def _newest(
+    connection: sqlite3.Connection,
+    states: frozenset[JobState],
+    where: str,
+    values: Sequence[object],
+    limit: int,
+) -> list[sqlite3.Row]:
+    """Rows, newest first.
+
+    Each state on its own walks its part of the index backwards and stops early; together they would be sorted
+    first, all of them.
+    """
+    if not states or states == frozenset(JobState):
+        newest = f"SELECT * FROM jobs WHERE {where} ORDER BY number DESC LIMIT ?"
+        return connection.execute(newest, (*values, limit)).fetchall()
+    found: list[sqlite3.Row] = []
+    for state in states:
+        newest = (
+            f"SELECT * FROM jobs INDEXED BY jobs_by_state WHERE state = ? AND {where}"
+            " ORDER BY number DESC LIMIT ?"
+        )
+        found += connection.execute(newest, (state.value, *values, limit)).fetchall()
+    return sorted(found, key=lambda row: -int(row["number"]))[:limit]
 
 
 def _pictures(connection: sqlite3.Connection, job_ids: Iterable[str]) -> dict[str, list[sqlite3.Row]]:

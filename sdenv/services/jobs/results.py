@@ -10,7 +10,7 @@ from typing import Final, final
 from sdenv.core.errors import NotWritable, UnknownJob
 from sdenv.core.image import JPEG, PNG, WEBP, ImageData, size_of
 from sdenv.core.job_record import PictureRecord
-from sdenv.core.request import MAX_COUNT, ResolvedRequest
+from sdenv.core.request import ResolvedRequest
 from sdenv.services.files import PictureFacts
 from sdenv.services.metadata import with_metadata
 from sdenv.services.whole_files import sync_folder, write_error, write_whole
@@ -76,10 +76,10 @@ class Results:
         _write(self.path(relative), written.data)
         return picture_record(written, index, seed), relative
 
-    def remove(self, job_id: str, created_at: float) -> None:
-        """Removes every file that the job may have, also those whose row was never written."""
+    def remove(self, job_id: str, created_at: float, count: int) -> None:
+        """Removes every file that a job of so many pictures may have, also those without a row."""
         folder = self._root / day_of(created_at)
-        for index in range(MAX_COUNT):
+        for index in range(count):
             for suffix in _SUFFIXES.values():
                 (folder / f"{job_id}-{index}.{suffix}").unlink(missing_ok=True)
         with suppress(OSError):  # there are others of that day

@@ -27,11 +27,11 @@ def remove(database: Database, results: Results, job_ids: Sequence[str]) -> None
 def finish_removals(database: Database, results: Results) -> None:
     """Removes the files of jobs whose rows are gone."""
     with database.read() as connection:
-        rows = connection.execute("SELECT job, created_at FROM removals").fetchall()
+        rows = connection.execute("SELECT job, created_at, count FROM removals").fetchall()
     if not rows:
         return
     for row in rows:
-        results.remove(row["job"], row["created_at"])
+        results.remove(row["job"], row["created_at"], row["count"])
     with database.write(synced=False) as connection:
         connection.executemany("DELETE FROM removals WHERE job = ?", [(row["job"],) for row in rows])
     database.shrink()
@@ -73,23 +73,24 @@ def _due(connection: sqlite3.Connection, retention: Retention, now: float, hidde
         for row in connection.execute(f"SELECT id {ended} AND ended_at < ? ORDER BY ended_at", values):
             yield row["id"]
     if retention.max_jobs is not None:
-        newest_first = f"SELECT id {ended} ORDER BY ended_at DESC, number DESC LIMIT -1 OFFSET ?"
-        for row in connection.execute(newest_first, (hidden, max(0, retention.max_jobs))):
+        count = connection.execute(f"SELECT count(*) {ended}", (hidden,)).fetchone()[0]
+        oldest_first = f"SELECT id {ended} ORDER BY ended_at, number LIMIT ?"
+        for row in connection.execute(oldest_first, (hidden, max(0, count - max(0, retention.max_jobs)))):
             yield row["id"]
     if retention.max_bytes is not None:
         yield from _over(connection, retention.max_bytes, ended, hidden)
 
 
 def _over(connection: sqlite3.Connection, max_bytes: int, ended: str, hidden: str) -> Iterator[str]:
-    """The oldest, until the others fit. A job without pictures counts as the log that it is: a kilobyte."""
-    size = "(SELECT coalesce(sum(size_bytes), 0) FROM pictures WHERE job = jobs.id) + input_bytes + 1024"
-    total = 0
-    for row in connection.execute(
-        f"SELECT id, {size} AS size {ended} ORDER BY ended_at DESC, number DESC", (hidden,)
-    ):
-        total += row["size"]
-        if total > max_bytes:
-            yield row["id"]
+    """The oldest, until the others fit."""
+    total = connection.execute(f"SELECT coalesce(sum(kept_bytes), 0) {ended}", (hidden,)).fetchone()[0]
+    if total <= max_bytes:
+        return
+    for row in connection.execute(f"SELECT id, kept_bytes {ended} ORDER BY ended_at, number", (hidden,)):
+        yield row["id"]
+        total -= row["kept_bytes"]
+        if total <= max_bytes:
+            return
 
 
 def _remove_rows(connection: sqlite3.Connection, job_ids: Sequence[str]) -> None:
@@ -99,7 +100,8 @@ def _remove_rows(connection: sqlite3.Connection, job_ids: Sequence[str]) -> None
         f"SELECT DISTINCT sha256 FROM job_inputs WHERE job IN ({chosen})", job_ids
     ).fetchall()
     connection.execute(
-        f"INSERT OR IGNORE INTO removals SELECT id, created_at FROM jobs WHERE id IN ({chosen})", job_ids
+        f"INSERT OR IGNORE INTO removals SELECT id, created_at, count FROM jobs WHERE id IN ({chosen})",
+        job_ids,
     )
     connection.execute(f"DELETE FROM jobs WHERE id IN ({chosen})", job_ids)
     for row in inputs:

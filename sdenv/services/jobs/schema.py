@@ -29,6 +29,7 @@ CREATE TABLE jobs (
     model TEXT NOT NULL,
     count INTEGER NOT NULL,                    -- pictures asked for
     input_bytes INTEGER NOT NULL,
+    kept_bytes INTEGER NOT NULL DEFAULT 0,     -- once it has ended: its pictures, inputs and rows
     allow_degraded INTEGER NOT NULL,
     preview_every INTEGER NOT NULL,
     place INTEGER NOT NULL,                    -- jobs before it when it was accepted
@@ -49,8 +50,9 @@ CREATE TABLE jobs (
     notices TEXT NOT NULL DEFAULT '[]',
     error TEXT
 );
-CREATE INDEX jobs_by_state ON jobs (state, dialect);
-CREATE INDEX jobs_by_end ON jobs (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX jobs_by_state ON jobs (state);
+CREATE INDEX jobs_to_count ON jobs (state, dialect);
+CREATE INDEX jobs_to_remove ON jobs (ended_at, dialect, kept_bytes) WHERE ended_at IS NOT NULL;
 CREATE TABLE keys (
     owner TEXT NOT NULL,
     key TEXT NOT NULL,
@@ -91,7 +93,8 @@ CREATE TABLE logs (
 ) WITHOUT ROWID;
 CREATE TABLE removals (                        -- jobs whose rows are gone and whose files may be left
     job TEXT PRIMARY KEY,
-    created_at REAL NOT NULL
+    created_at REAL NOT NULL,
+    count INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
 

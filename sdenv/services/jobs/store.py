@@ -25,6 +25,9 @@ from sdenv.services.jobs.rows import (
     words_of,
 )
 
+ROW_BYTES: Final = 1024
+"""What a job without pictures takes on the disk, roughly: its row and its log."""
+
 KEY_AGE_S: Final = 24 * 3600.0
 """How long an idempotency key is known."""
 
@@ -128,13 +131,13 @@ class Store:
             insert_job(connection, job, JobState.QUEUED)
             if resolved is not None:
                 _resolve(connection, job.id, resolved)
+            for picture, path in pictures:
+                insert_picture(connection, job.id, picture, path)
             _end(connection, job.id, 1, end)
             connection.execute(
                 "UPDATE jobs SET attempt = 1, started_at = created_at, fraction = ? WHERE id = ?",
                 (float(end.state is JobState.DONE), job.id),
             )
-            for picture, path in pictures:
-                insert_picture(connection, job.id, picture, path)
 
     # One try of a job
 
@@ -312,6 +315,11 @@ def _end(connection: sqlite3.Connection, job_id: str, attempt: int, end: End) ->
     )
     if end.records:
         _keep_log(connection, job_id, attempt, end.records)
+    connection.execute(
+        "UPDATE jobs SET kept_bytes = input_bytes + ? +"
+        " (SELECT coalesce(sum(size_bytes), 0) FROM pictures WHERE job = jobs.id) WHERE id = ?",
+        (ROW_BYTES, job_id),
+    )
     if end.state is JobState.DONE:
         connection.execute(
             "UPDATE jobs SET model_hash = ?, made_with = ? WHERE id = ?",

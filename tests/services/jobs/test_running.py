@@ -29,6 +29,7 @@ from sdenv.core.events import PictureReady, PreviewReady, RequestResolved
 from sdenv.core.image import decode, size_of
 from sdenv.core.job_record import JobRecord, JobState
 from sdenv.core.request import GenerationRequest
+from sdenv.services import whole_files
 from sdenv.services.engine import Engine
 from sdenv.services.jobs import JobQuery, Jobs, results
 from sdenv.services.metadata import read_metadata
@@ -74,7 +75,7 @@ def test_the_pixels_are_those_of_the_backend(tmp_path: Path) -> None:
 
 def test_the_row_of_a_picture_comes_after_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
-    write = results.write_whole
+    write = whole_files.write_whole
 
     def looking(*values: Any, **named: Any) -> None:
         with sqlite3.connect(tmp_path / "jobs.sqlite3") as other_process:
