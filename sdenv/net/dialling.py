@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from sdenv.core.errors import ConnectionFailed
 from sdenv.core.events import Notice
 from sdenv.net.address import Access, Place
-from sdenv.net.failures import not_reached
+from sdenv.net.failures import no_handshake, not_reached
 from sdenv.net.interrupt import Interrupt
 from sdenv.net.trust import TrustStore, ssl_context_for
 from sdenv.net.wire import dial_tcp, dial_unix, secured, through_proxy
@@ -94,7 +94,13 @@ class Dialler:
     def _secure(self, connect_s: float, interrupt: Interrupt) -> socket.socket:
         def shake(context: ssl.SSLContext) -> ssl.SSLSocket:
             plain = self._plain(connect_s, interrupt)
-            return secured(plain, context, self._place.host, connect_s, interrupt)
+            try:
+                return secured(plain, context, self._place.host, connect_s, interrupt)
+            except ssl.SSLError:
+                raise
+            except OSError as error:
+                interrupt.check()
+                raise no_handshake(error, self._url) from error
 
         with self._lock:
             context = self._context

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from http.client import HTTPResponse
+from http.client import HTTPResponse, IncompleteRead
 from typing import Any, Final, final
 
 from sdenv.core.errors import PeerBrokeProtocol
@@ -108,8 +108,8 @@ class Stream:
         return media_type_in(self.headers)
 
     def pieces(self) -> Iterator[bytes]:
-        """Bytes as they arrive, to the end."""
-        while piece := self._reading(lambda: self._response.read1(_PIECE_BYTES)):
+        """Bytes as they arrive, to the end that the header has announced."""
+        while piece := self._reading(self._next):
             yield piece
 
     def answer(self) -> Answer:
@@ -118,7 +118,18 @@ class Stream:
         Raises:
             PeerBrokeProtocol: It is larger than MAX_ANSWER_BYTES.
         """
-        body = self._reading(lambda: self._response.read(MAX_ANSWER_BYTES + 1))
-        if len(body) > MAX_ANSWER_BYTES:
-            raise PeerBrokeProtocol(f"{self._url} sent an answer of more than {MAX_ANSWER_BYTES} bytes.")
-        return Answer(self._url, self.status, self.headers, body)
+        body = bytearray()
+        for piece in self.pieces():
+            body += piece
+            if len(body) > MAX_ANSWER_BYTES:
+                raise PeerBrokeProtocol(f"{self._url} sent an answer of more than {MAX_ANSWER_BYTES} bytes.")
+        return Answer(self._url, self.status, self.headers, bytes(body))
+
+    def _next(self) -> bytes:
+        """What has arrived; b"" at the end."""
+        piece = self._response.read1(_PIECE_BYTES)
+        if piece:
+            return piece
+        if self._response.length:  # `read1` takes a connection that breaks for the end
+            raise IncompleteRead(b"", self._response.length)
+        return self._response.read()  # nothing, but only `read` sees that the connection can be used again

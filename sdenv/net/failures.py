@@ -46,6 +46,21 @@ def not_reached(error: OSError, place: Place, url: str) -> ConnectionFailed:
     return ConnectionFailed(f"{url} cannot be reached.", why=f"{_reason(error)}.", hint=_other_port(place))
 
 
+def no_handshake(error: OSError, url: str) -> ConnectionFailed:
+    """The error for a connection that was made, and then broke or stayed silent instead of becoming secure.
+
+    Args:
+        error: What the system says.
+        url: What to call the server.
+    """
+    silent = isinstance(error, TimeoutError)
+    return ConnectionFailed(
+        f"No secure connection to {url} can be made.",
+        why="It accepts connections, but does not answer." if silent else f"{_reason(error)}.",
+        hint="If it does not speak TLS, its URL begins with http://.",
+    )
+
+
 def lost(error: OSError | HTTPException, url: str, silence_s: float) -> ConnectionLost:
     """The error for a connection that broke while an answer was awaited or read.
 

@@ -131,8 +131,10 @@ class Session:
         if kept is not None:
             try:
                 return kept, *self._sent(kept, call)
-            except ConnectionLost:  # the server was closing it
+            except ConnectionLost as error:
                 self._interrupt.check()
+                if not isinstance(error.__cause__, ConnectionError):
+                    raise  # else the server was closing it
         wire = Wire(self._shared.place)
         connect_s = self._shared.access.connect_s if call.connect_s is None else call.connect_s
         wire.sock = self._shared.dialler.dial(connect_s, self._interrupt)
@@ -180,5 +182,8 @@ class Session:
 
 
 def _may_be_tls(error: ConnectionLost) -> bool:
-    """Whether a server that wants TLS may have caused this."""
-    return isinstance(error.__cause__, BadStatusLine | ConnectionError)
+    """Whether a server that wants TLS may have caused this: it hangs up, or sends an alert (record 21)."""
+    cause = error.__cause__
+    if isinstance(cause, BadStatusLine) and not isinstance(cause, ConnectionError):
+        return str(cause).startswith("\x15")
+    return isinstance(cause, ConnectionError)

@@ -63,7 +63,7 @@ class TrustStore:
         try:
             record = json.loads(self._path.read_text(encoding="utf-8"))
             return {str(name): _checked(value) for name, value in record["fingerprints"].items()}
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, BadConfig) as error:
             raise BadConfig(

@@ -31,8 +31,8 @@ def bound(address: Address) -> socket.socket:
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.create_server(place[:2], family=family, backlog=BACKLOG)
-        # Its connections inherit this. asyncio sets it only on sockets whose protocol is named, which it is not
-        # here; without it an answer in two parts waits 40 ms for the client's acknowledgement.
+        # Its connections inherit this. asyncio sets it only on sockets whose protocol is named, which it is
+        # not here; without it an answer in two parts waits 40 ms for the client's acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except OSError as error:
