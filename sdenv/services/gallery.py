@@ -166,10 +166,11 @@ def _figure(each: Shown, address: str) -> str:
     size = f' width="{each.width}" height="{each.height}"' if each.width and each.height else ""
     rows = "".join(f"<dt>{escape(label)}</dt><dd>{escape(value)}</dd>" for label, value in each.facts)
     again = f"<p><code>{escape(each.again)}</code></p>" if each.again else ""
-    alt = escape(each.title)
+    picture = f'<img src="{escape(address)}" alt="{escape(each.title)}"{size} loading="lazy">'
+    if not address.startswith("data:"):  # which browsers do not follow, and which would be there twice
+        picture = f'<a href="{escape(address)}">{picture}</a>'
     return (
-        f'<figure id="{each.name}">'
-        f'<a href="{escape(address)}"><img src="{escape(address)}" alt="{alt}"{size} loading="lazy"></a>'
+        f'<figure id="{each.name}">{picture}'
         f"<figcaption>{escape(each.title) or '<i>no prompt</i>'}"
         f"<details><summary>How it was made</summary><dl>{rows}</dl>{again}</details></figcaption></figure>"
     )

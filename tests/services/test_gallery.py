@@ -87,7 +87,9 @@ def test_a_folder_gets_copies_and_the_sizes_of_the_pictures(tmp_path: Path) -> N
 def test_one_file_holds_the_pictures_themselves(tmp_path: Path) -> None:
     each = shown(tmp_path)
     page, _ = write_gallery_file(tmp_path / "all.html", [each], "t")
-    (source,) = Tags(page.read_text()).values("img", "src")
+    found = Tags(page.read_text())
+    (source,) = found.values("img", "src")
+    assert found.values("a", "href") == []
     head, _, body = source.partition(",")
     assert head == "data:image/png;base64"
     assert base64.b64decode(body) == each.path.read_bytes()
