@@ -195,12 +195,12 @@ def test_the_size_is_fitted_to_the_default_model_where_the_one_asked_for_is_unkn
     """What every app with a fixed model and size sends to a model with few sizes."""
     few = ModelInfo("few", size=SizeRule(native=((256, 256), (192, 320))), default_size=(256, 256))
     status = BackendStatus("b", "1", (few,), Capabilities(size=SizeRule(multiple_px=8)))
-    plan = admit(changed(model="dall-e-3", width=1023, height=1024), status, "b", allow_degraded=True)
+    plan = admit(changed(model="dall-e-3", width=1024, height=1024), status, "b", allow_degraded=True)
     assert (plan.request.model, plan.request.width, plan.request.height) == (None, 256, 256)
-    assert plan.fit_to == (1023, 1024)
+    assert plan.fit_to == (1024, 1024)
     assert [notice.message for notice in plan.notices] == [
         "Left out: model 'dall-e-3': unknown here. Known: few.",
-        "1023x1024 is made at 256x256 and resampled.",
+        "1024x1024 is made at 256x256 and resampled.",
     ]
 
 

@@ -537,6 +537,12 @@ def test_what_is_refused_is_a_status_also_for_a_stream(address: Address) -> None
     assert generated(address, stream=True, n=99).status == 400
 
 
+def test_there_are_never_more_pictures_on_the_way_than_were_asked_for() -> None:
+    with http_server(FakeBackend(FakeSettings(step_seconds=0.05))) as address:
+        names = [name for name, _ in generated(address, stream=True, partial_images=2, steps=9).events]
+    assert 1 <= names.count("image_generation.partial_image") <= 2
+
+
 def test_a_silent_stream_says_that_it_lives() -> None:
     slow = SlowBackend()
     with http_server(slow, keep_alive_s=0.02) as address:
@@ -544,8 +550,11 @@ def test_a_silent_stream_says_that_it_lives() -> None:
         body = json.dumps({"prompt": "a", "stream": True, "steps": 1}).encode()
         connection.request("POST", openai.GENERATIONS, body, {"Content-Type": "application/json"})
         response = connection.getresponse()
-        assert response.readline() == b": keep-alive\n"
-        slow.let(4)
+        try:
+            first = response.readline()
+        finally:
+            slow.let(4)
+        assert first == b": keep-alive\n"
         assert b"image_generation.completed" in response.read()
         connection.close()
 
