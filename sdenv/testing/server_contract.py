@@ -23,10 +23,14 @@ GARBAGE = (b"", b"\0" * 64, b"\xff" * 4096, b"GET / HTTP/1.1\r\n\r\n", b"{" * 10
 
 
 @contextmanager
-def serving(server: Server, engine: Engine) -> Iterator[Address]:
+def serving(
+    server: Server,
+    engine: Engine,
+    address: Address = Address(),  # noqa: B008 - frozen
+) -> Iterator[Address]:
     """Runs a server in a thread of its own; gives the address that it has really bound."""
     bound: Queue[Address] = Queue()
-    thread = threading.Thread(target=server.serve, args=(engine, Address(), bound.put), daemon=True)
+    thread = threading.Thread(target=server.serve, args=(engine, address, bound.put), daemon=True)
     thread.start()
     try:
         yield bound.get(timeout=PATIENCE_S)

@@ -70,10 +70,12 @@ class BodyReader:
             if message["type"] == "http.disconnect":
                 raise Cancelled("The client has hung up.")
             body += message.get("body", b"")
+            more = message.get("more_body", False)
             if len(body) > self._limit_bytes:
-                await self._discard(receive, self._limit_bytes)
+                if more:
+                    await self._discard(receive, self._limit_bytes)
                 raise self._too_large()
-            if not message.get("more_body", False):
+            if not more:
                 return bytes(body)
 
     async def _discard(self, receive: Receive, expected: int) -> None:

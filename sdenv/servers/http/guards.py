@@ -73,6 +73,8 @@ class Guards:
             length = len(body)
             scope = {**scope, "method": "GET"} if asked.method == "HEAD" else scope
             await self._app(scope, _replayed(body, receive), answering.send)
+        except NoStepInTime as error:
+            await self._refuse(error, scope, receive, answering, status=408)
         except SdenvError as error:
             await self._refuse(error, scope, receive, answering)
         except Exception:  # whatever a route does costs one answer, and tells nobody how

@@ -1,0 +1,213 @@
+"""Clients that send too much, too slowly, or go away: each costs one answer at most."""
+
+import asyncio
+import socket
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+import pytest
+from starlette.types import Receive
+
+from sdenv.core.errors import Busy, Cancelled, NoStepInTime, RequestTooLarge
+from sdenv.core.image import ImageData
+from sdenv.core.server import Address
+from sdenv.servers.http.bodies import BODIES_IN_MEMORY, BodyReader
+from sdenv.testing.fakes import PATIENCE_S
+from sdenv.testing.samples import mask, picture
+from tests.servers.http.support import JOBS, SMALL, asked, error_code, finished
+from tests.support.http_servers import http_server
+
+LIMIT_BYTES = 2048
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[httpx2.Client]:
+    """A server that takes little."""
+    with asked(limits={"body_bytes": LIMIT_BYTES}) as client:
+        yield client
+
+
+@contextmanager
+def connected(address: Address) -> Iterator[socket.socket]:
+    with socket.create_connection((address.host, address.port), PATIENCE_S) as connection:
+        yield connection
+
+
+def everything(connection: socket.socket) -> bytes:
+    """What the server sends until it hangs up."""
+    answer = b""
+    try:
+        while chunk := connection.recv(65536):
+            answer += chunk
+    except ConnectionResetError:
+        pass
+    return answer
+
+
+def chunks(size: int) -> Iterator[bytes]:
+    for _ in range(size // 512):
+        yield b" " * 512
+
+
+@pytest.mark.parametrize("size", [LIMIT_BYTES + 512, 3 * LIMIT_BYTES])
+def test_a_body_over_the_limit_is_refused_announced_or_not(small: httpx2.Client, size: int) -> None:
+    for content in (b" " * size, chunks(size)):
+        answer = small.post(JOBS, content=content)
+        assert (answer.status_code, error_code(answer)) == (413, "request-too-large")
+    finished(small)
+
+
+def test_a_body_that_is_announced_as_huge_is_not_waited_for() -> None:
+    with http_server(limits={"body_bytes": LIMIT_BYTES}) as address, connected(address) as connection:
+        head = f"POST {JOBS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {10**15}\r\n\r\n"
+        connection.sendall(head.encode())
+        assert everything(connection).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("length", ["-1", "abc", "1" * 40, "1, 2"])
+def test_a_length_that_is_none_is_refused(length: str) -> None:
+    with http_server() as address, connected(address) as connection:
+        head = f"POST {JOBS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
+        connection.sendall(head.encode())
+        assert everything(connection).split(b" ", 2)[1] in (b"400", b"413")
+
+
+def test_a_client_that_does_not_finish_its_header_is_cut_off() -> None:
+    with http_server(header_s=0.1) as address:
+        for start in (b"", b"GET", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow:"):
+            with connected(address) as connection:
+                connection.sendall(start)
+                assert everything(connection) == b""
+
+
+def test_a_client_that_dawdles_after_its_first_answer_is_cut_off_too() -> None:
+    with http_server(header_s=0.1) as address, connected(address) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        first = connection.recv(65536)
+        connection.sendall(b"GET /heal")
+        assert b"OK" in first + everything(connection)
+
+
+def test_a_client_that_does_not_finish_its_body_gets_an_answer_and_is_cut_off() -> None:
+    with http_server(body_s=0.1) as address, connected(address) as connection:
+        head = f"POST {JOBS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{{"
+        connection.sendall(head.encode())
+        answer = everything(connection)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"no-step-in-time" in answer
+
+
+def test_clients_that_hang_up_in_the_middle_hurt_nobody() -> None:
+    with asked() as client:
+        address = Address(client.base_url.host, client.base_url.port or 0)
+        for start in (
+            b"POST ",
+            f"POST {JOBS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{{".encode(),
+        ):
+            with connected(address) as connection:
+                connection.sendall(start)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        finished(client)
+
+
+def bomb() -> bytes:
+    """A PNG of a few hundred bytes whose header promises 100,000 x 100,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    rest = chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + rest
+
+
+def sent(data: bytes) -> dict[str, str]:
+    return ImageData(data=data, media_type="image/png").model_dump(mode="json")
+
+
+def test_pictures_that_are_none_or_would_explode_are_refused_before_a_job_exists() -> None:
+    good = picture(64, 64).data
+    with asked() as client:
+        for data in (bomb(), b"no picture", b"", b"<svg/>", b"GIF89a" + bytes(64), b"\x80\x04.", good[:20]):
+            wanted = {**SMALL, "init_image": sent(data)}
+            answer = client.post(JOBS, json={"request": wanted})
+            assert (answer.status_code, error_code(answer)) == (422, "bad-image"), data[:20]
+        wanted = {**SMALL, "init_image": sent(good), "mask": sent(mask(32, 64).data)}
+        assert error_code(client.post(JOBS, json={"request": wanted})) == "bad-mask"
+        assert client.get(JOBS).json()["jobs"] == []
+
+
+def test_sizes_and_numbers_beyond_the_limits_are_refused_before_a_job_exists() -> None:
+    too_much = (
+        {"width": 100_000, "height": 100_000},
+        {"width": 8192, "height": 8192},
+        {"width": 1024, "height": 1024, "hires": {"scale": 8.0}},
+        {"width": 4096, "height": 64, "upscale": 8.0},
+        {"steps": 1001},
+        {"count": 17},
+        {"prompt": "x" * 10_001},
+        {"loras": [{"name": "a"}] * 9},
+        {"seed": 2**32},
+        {"guidance_scale": 1e300},
+    )
+    with asked() as client:
+        for changes in too_much:
+            answer = client.post(JOBS, json={"request": {**SMALL, **changes}})
+            assert answer.status_code == 422, changes
+        assert client.get(JOBS).json()["jobs"] == []
+
+
+# The reader of bodies alone, where it is exact to the byte.
+
+
+def receiving(*parts: bytes, hang_up: bool = False) -> Receive:
+    pending = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+    if hang_up:
+        pending.append({"type": "http.disconnect"})
+    elif pending:
+        pending[-1]["more_body"] = False
+
+    async def receive() -> dict[str, object]:
+        if not pending:
+            await asyncio.Event().wait()
+        return pending.pop(0)
+
+    return receive
+
+
+def read(reader: BodyReader, receive: Receive, announced: int | None) -> bytes:
+    return asyncio.run(reader.read(receive, announced))
+
+
+def test_a_body_of_exactly_the_limit_is_read_and_one_byte_more_is_not() -> None:
+    reader = BodyReader(10, 5.0)
+    assert read(reader, receiving(b"12345", b"67890"), None) == b"1234567890"
+    with pytest.raises(RequestTooLarge):
+        read(reader, receiving(b"12345", b"678901"), None)
+    with pytest.raises(RequestTooLarge):
+        read(reader, receiving(b"12345678901"), 11)
+
+
+def test_all_bodies_together_have_a_limit_and_what_is_forgotten_makes_room() -> None:
+    reader = BodyReader(10, 5.0)
+    for _ in range(BODIES_IN_MEMORY):
+        read(reader, receiving(b"1234567890"), 10)
+    with pytest.raises(Busy):
+        read(reader, receiving(b"1"), 1)
+    reader.forget(10)
+    assert read(reader, receiving(b"1"), 1) == b"1"
+
+
+def test_what_went_wrong_takes_no_room() -> None:
+    reader = BodyReader(10, 0.01)
+    for _ in range(3 * BODIES_IN_MEMORY):
+        with pytest.raises(NoStepInTime):
+            read(reader, receiving(), 10)
+        with pytest.raises(Cancelled):
+            read(reader, receiving(b"12", hang_up=True), 10)
+        with pytest.raises(RequestTooLarge):
+            read(reader, receiving(b"12345678901"), None)
+    assert read(reader, receiving(b"1234567890"), 10) == b"1234567890"
