@@ -38,8 +38,8 @@ NATIVE: Final[Table] = {
 A1111: Final[Table] = NATIVE
 """AUTOMATIC1111 says 500 for everything that goes wrong; here only for what may go well the next time."""
 
-OPENAI: Final[Table] = {**NATIVE, (Kind.USAGE, True): 400}
-"""OpenAI's own server answers 400 to a wrong field."""
+OPENAI: Final[Table] = {**NATIVE, (Kind.USAGE, True): 400, (Kind.USAGE, False): 400}
+"""OpenAI's own server answers 400 to a wrong field; 409, which its clients repeat at once, is never said."""
 
 _BY_CODE: Final[Mapping[str, int]] = {
     "job-not-found": 404,

@@ -10,6 +10,10 @@ from sdenv.servers.http.statuses import A1111, NATIVE, OPENAI, Table, headers_of
 TABLES = {"native": NATIVE, "a1111": A1111, "openai": OPENAI}
 
 
+def test_clients_of_openai_are_never_told_409() -> None:
+    assert 409 not in OPENAI.values()
+
+
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_every_kind_has_a_status_whether_it_repeats_or_not(table: Table) -> None:
     assert set(table) == set(itertools.product(Kind, (True, False)))
