@@ -357,3 +357,14 @@ def test_stdout_on_a_full_disk_is_the_same_clear_error(here: Path) -> None:
     with file_size_limit(100), pytest.raises(DiskFull, match="stdout"):
         PictureWriter("-", stdout=stream).write(picture(), facts())
     assert stream.closed
+
+
+def test_a_picture_that_says_how_it_was_made_is_saved_byte_for_byte(here: Path) -> None:
+    made, other = facts(0, prompt="as the server said"), facts(0, prompt="as we would say")
+    there = PictureWriter("there.png")
+    there.write(picture(), made)
+    told = ImageData.from_bytes((here / "there.png").read_bytes())
+    PictureWriter("here.png").write(told, other, says_how=True)
+    assert (here / "here.png").read_bytes() == told.data
+    PictureWriter("other.jpg").write(told, other, says_how=True)
+    assert read_metadata((here / "other.jpg").read_bytes()).request.prompt == "as we would say"
