@@ -127,7 +127,20 @@ def events_page() -> str:
         rows.append((f"`{events._TYPE_NAMES[event]}`", names, first_paragraph(event.__doc__)))
     parts.append(table(("type", "fields", "meaning"), rows))
     parts.append("\nA picture is given as `media_type` and `picture_bytes` (its size), not as text.\n")
+    parts.append(
+        "\n## Of a job on a server\n\n`sdenv jobs watch --json` and `GET /sdenv/v1/jobs/{id}/events` give the events above and "
+        "those of the queue, from the first to the last whenever they are asked for:\n\n"
+    )
+    parts.append(table(("type", "fields", "meaning"), _JOB_EVENTS))
     return "".join(parts)
+
+
+_JOB_EVENTS = [
+    ("`job-queued`", "`position`", "It was accepted; so many jobs will run before it."),
+    ("`job-started`", "`attempt`", "A try begins, from 1; every try makes all pictures anew, with the same pixels."),
+    ("`job-requeued`", "`error`", "The try was lost, and why; there will be another."),
+    ("`job-ended`", "`state`, `error`, `result`", "Always the last: `done`, `failed` or `cancelled`."),
+]
 
 
 def backends_page() -> str:
