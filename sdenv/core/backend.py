@@ -1,7 +1,7 @@
 """What can make a picture: three methods, blocking, and nothing else."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Protocol, runtime_checkable
@@ -126,6 +126,14 @@ def _both(these: tuple[str, ...] | None, those: tuple[str, ...] | None) -> tuple
     if these is None or those is None:
         return those if these is None else these
     return tuple(name for name in these if name in those)
+
+
+@runtime_checkable
+class HoldsMemory(Protocol):
+    """A backend that can tell what it holds of the memory of devices; most cannot."""
+
+    def memory_bytes(self) -> Mapping[str, int]:
+        """Bytes by device (`cpu`, `cuda:0`), as they are now; asks nobody and costs nothing."""
 
 
 class BackendSettings(BaseModel):

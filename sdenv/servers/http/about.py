@@ -123,7 +123,8 @@ def _add_health(routes: APIRouter, service: Service) -> None:
     )
     def metrics() -> Response:
         """Numbers for Prometheus."""
-        return Response(service.metrics.text(service.jobs.counts()), media_type=METRICS_TYPE)
+        numbers = service.metrics.text(service.jobs.counts(), service.engine.memory_bytes())
+        return Response(numbers, media_type=METRICS_TYPE)
 
 
 def _add_pages(routes: APIRouter, service: Service) -> None:

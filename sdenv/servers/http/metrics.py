@@ -1,5 +1,6 @@
 """Numbers for Prometheus: how long jobs wait, what a step costs, what fails."""
 
+from collections.abc import Mapping
 from typing import Any, Final, final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -37,7 +38,7 @@ class Metrics:
             "http_answers", "Answers, by dialect and status.", ["dialect", "status"], **own
         )
         self._memory = Gauge(
-            "device_memory_bytes", "Memory of the device that makes the pictures.", ["device", "kind"], **own
+            "device_memory_bytes", "What the backend holds of a device's memory.", ["device"], **own
         )
         ProcessCollector(registry=self._registry)
 
@@ -69,12 +70,16 @@ class Metrics:
         """Counts an answer."""
         self._answers.labels(dialect, str(status)).inc()
 
-    def text(self, counts: JobCounts) -> bytes:
+    def text(self, counts: JobCounts, memory_bytes: Mapping[str, int]) -> bytes:
         """All numbers in Prometheus's format.
 
         Args:
             counts: Jobs by state, as they are now.
+            memory_bytes: What the backend holds of each device's memory now.
         """
+        self._memory.clear()
+        for device, held in memory_bytes.items():
+            self._memory.labels(device).set(held)
         self._jobs.labels("queued").set(counts.queued)
         self._jobs.labels("running").set(counts.running)
         return generate_latest(self._registry)

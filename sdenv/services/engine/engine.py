@@ -3,11 +3,12 @@
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Final, Self, final
 
-from sdenv.core.backend import Backend, BackendStatus
+from sdenv.core.backend import Backend, BackendStatus, HoldsMemory
 from sdenv.core.capabilities import Mismatch
 from sdenv.core.degrade import Degraded
 from sdenv.core.errors import Busy, UnavailableError
@@ -59,6 +60,10 @@ class Engine:
             if self._status is None or refresh:
                 self._status = self._backend.probe()
             return self._status
+
+    def memory_bytes(self) -> Mapping[str, int]:
+        """What the backend holds of each device's memory, as far as it tells (`HoldsMemory`)."""
+        return self._backend.memory_bytes() if isinstance(self._backend, HoldsMemory) else {}
 
     def mismatches(self, request: GenerationRequest) -> tuple[Mismatch, ...]:
         """Everything in the request that the backend cannot do; empty = `submit` accepts it."""

@@ -180,6 +180,11 @@ class SupervisedBackend(Backend):
                 MappingProxyType(dict(figures.get("device_bytes", {}))),
             )
 
+    def memory_bytes(self) -> Mapping[str, int]:
+        """See `HoldsMemory`: what the child holds; nothing while none runs."""
+        facts = self.facts()
+        return {} if facts.process_id is None else {"cpu": facts.resident_bytes, **facts.device_bytes}
+
     def close(self) -> None:
         """Ends the child; nothing of it is left. May be called twice."""
         with self._lock:
