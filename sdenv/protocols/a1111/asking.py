@@ -213,13 +213,16 @@ def _scripts(scripts: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _is_busy(script: Any) -> bool:
     arguments = script.get("args") if isinstance(script, Mapping) else script
-    if isinstance(arguments, Mapping):
-        return bool(arguments.get("enabled", True)) and bool(arguments)
     if not isinstance(arguments, (list, tuple)):
-        return bool(arguments)
+        return _asks(arguments)
     if arguments and arguments[0] is False:  # how the usual ones are switched off
         return False
-    return any(_is_busy(each) for each in arguments)
+    return any(map(_asks, arguments))
+
+
+def _asks(argument: Any) -> bool:
+    """Whether an argument asks for something; a unit that is switched off does not."""
+    return bool(argument) and not (isinstance(argument, Mapping) and argument.get("enabled") is False)
 
 
 BODY_NAMES: Final[Mapping[str, str]] = {
