@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sdenv.backends.fake import FakeBackend, FakeSettings
 from sdenv.core.backend import Backend
@@ -23,6 +25,7 @@ from sdenv.services.metadata import read_metadata
 from sdenv.testing.fakes import PATIENCE_S, BrokenBackend, SilentBackend, SlowBackend, Spy
 from sdenv.testing.samples import mask, picture
 from tests.support.http_servers import http_server
+from tests.support.strategies import JSON
 
 SIDE_PX = 256
 """Of pictures whose size is kept: the model's usual size is 512, and what is much smaller is made larger."""
@@ -321,6 +324,19 @@ def test_a_body_that_cannot_be_read_is_400(
     reply = asked(address, "POST", path, body, {"Content-Type": content_type})
     assert reply.status == 400
     assert reply.error["type"] == "invalid_request_error"
+
+
+@settings(max_examples=40)
+@given(
+    path=st.sampled_from([openai.GENERATIONS, openai.EDITS, openai.VARIATIONS]),
+    name=st.sampled_from(
+        ["n", "size", "seed", "model", "images", "mask", "stream", "prompt", "output_format"]
+    ),
+    value=JSON,
+)
+def test_no_body_is_a_server_error(address: Address, path: str, name: str, value: object) -> None:
+    reply = posted(address, path, {"prompt": "a", "size": "64x64", "steps": 1, name: value})
+    assert reply.status in {200, 400}
 
 
 def test_a_file_that_is_no_picture_is_400(address: Address) -> None:
