@@ -28,7 +28,7 @@ from tests.stress.aftermath import check_files, check_jobs, ended_jobs
 from tests.stress.load import PAUSE_S, Counts, Load, Plan
 from tests.stress.served import Served, is_running
 
-QUEUE: Final = 24
+QUEUES: Final = {"fake": 24, "local": 6}
 GONE_S: Final = 10.0
 SAFE_LIVES: Final = 2
 ENDED_METRIC: Final = "sdenv_jobs_ended_total{"
@@ -38,7 +38,7 @@ def run_loop(plan: Plan, folder: Path) -> Counts:
     """Kills, lets all jobs end, and checks; what was found wrong is in `faults` of the counts."""
     counts = Counts()
     slow = ["-O", "step_seconds=0.01"] if plan.backend == "fake" else []
-    served = Served(folder, ["-b", plan.backend, "--queue", str(QUEUE), *slow])
+    served = Served(folder, ["-b", plan.backend, "--queue", str(QUEUES[plan.backend]), *slow])
     load = Load(plan, counts, served.url)
     served.start()
     load.start()

@@ -38,9 +38,19 @@ class Served:
 
     def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
         self.data = folder / "data"
-        self.url = f"http://127.0.0.1:{(port := free_port())}"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
-        self._command = [sys.executable, "-m", "sdenv", "serve", "http", "--port", str(port), "--no-warm"]
+        self._command = [
+            sys.executable,
+            "-m",
+            "sdenv",
+            "serve",
+            "http",
+            "--port",
+            str(self.port),
+            "--no-warm",
+        ]
         self._command += ["--data-dir", str(self.data), "--json", *arguments]
         self._process: subprocess.Popen[bytes] | None = None
 
