@@ -137,7 +137,11 @@ def events_page() -> str:
 
 _JOB_EVENTS = [
     ("`job-queued`", "`position`", "It was accepted; so many jobs will run before it."),
-    ("`job-started`", "`attempt`", "A try begins, from 1; every try makes all pictures anew, with the same pixels."),
+    (
+        "`job-started`",
+        "`attempt`",
+        "A try begins, from 1; every try makes all pictures anew, with the same pixels.",
+    ),
     ("`job-requeued`", "`error`", "The try was lost, and why; there will be another."),
     ("`job-ended`", "`state`, `error`, `result`", "Always the last: `done`, `failed` or `cancelled`."),
 ]

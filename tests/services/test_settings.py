@@ -47,7 +47,8 @@ def test_without_any_source_everything_has_its_default() -> None:
     assert settings.backend == "local"
     assert settings.steps is None
     assert settings.models_dirs == (settings.data_dir / "models",)
-    assert {row.source for row in settings.table() if row.name != "data_dir"} == {"default"}
+    places_of_the_test = {"data_dir", "runtime_dir"}
+    assert {row.source for row in settings.table() if row.name not in places_of_the_test} == {"default"}
 
 
 def test_a_flag_wins_over_a_variable_over_a_profile_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +88,7 @@ def test_a_profile_that_there_is_not_is_refused_with_the_nearest() -> None:
 @pytest.mark.parametrize(("variable", "name"), VARIABLES.items())
 def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch, variable: str, name: str) -> None:
     values = {"size": "64x64", "steps": "3", "guidance_scale": "2", "progress": "off", "preview": "off"}
-    values |= {"color": "never", "machine_size": "big"}
+    values |= {"color": "never", "machine_size": "big", "history": "no"}
     monkeypatch.setenv(variable, values.get(name, "x"))
     assert rows()[name].source == variable
 
