@@ -2,9 +2,9 @@
 
 Three things are measured on one machine in one run:
 
-1. The share: from sending a job to the first event about it, on an idle server with a backend that draws at
-   once, against the echo of the same bytes by a bare FastAPI application. The claim: 10 ms more at the median.
-2. The load: 1,000 jobs queued, 50 clients watching events. Memory of the server before, at its highest, after.
+1. The share: from sending a job to the first event about it, on an idle server with a backend that draws
+   at once, against an echo of the same bytes by a bare FastAPI application. The claim: 10 ms more at most.
+2. The load: 1,000 jobs queued, 50 clients watching events; memory of the server before, then, and after.
 3. The answer to `GET /status` during that load, asked by a process of its own.
 """
 
