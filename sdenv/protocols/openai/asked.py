@@ -196,6 +196,7 @@ def _request(
         "sampler": fields.name(*names["sampler"]),
         "schedule": fields.name(*names["schedule"]),
         "clip_skip": _unless_negative(fields.integer(*names["clip_skip"])),
+        "batch_size": fields.integer(*names["batch_size"]),
     }
     if images:
         found["strength"] = fields.number(*names["strength"])

@@ -14,7 +14,11 @@ from typing import Any, Final
 from sdenv.protocols.openai.loose import fault
 
 _EXTRA_ARGUMENTS: Final = re.compile(r"<sd_cpp_extra_args>(.*?)</sd_cpp_extra_args>", re.DOTALL)
-_OURS: Final[Mapping[Any, str]] = {"sample_steps": "steps", "sample_method": "sampler", "scheduler": "schedule"}
+_OURS: Final[Mapping[Any, str]] = {
+    "sample_steps": "steps",
+    "sample_method": "sampler",
+    "scheduler": "schedule",
+}
 _LONGEST_CHARACTERS: Final = 100_000
 
 

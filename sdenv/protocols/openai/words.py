@@ -29,6 +29,7 @@ EXTENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "schedule": ("schedule", "scheduler"),
     "strength": ("strength", "denoising_strength"),
     "clip_skip": ("clip_skip",),
+    "batch_size": ("batch_size",),
 }
 """Further request fields and what clients call them, ours first: what sdenv's own client sends."""
 

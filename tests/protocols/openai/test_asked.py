@@ -55,6 +55,7 @@ def refused(**values: Any) -> SdenvError:
         ({"sampler_name": "Euler a"}, "sampler", "Euler a"),
         ({"scheduler": "Karras"}, "schedule", "Karras"),
         ({"clip_skip": 2}, "clip_skip", 2),
+        ({"n": 4, "batch_size": "2"}, "batch_size", 2),
     ],
 )
 def test_fields_reach_the_request_also_as_numbers_in_strings(
