@@ -90,7 +90,7 @@ def test_parts_are_whole_batches_and_make_up_the_count(
     [
         (GenerationRequest(prompt="a <LoRA:x:1>"), "prompt"),
         (GenerationRequest(loras=(LoRA(name="a:b"),)), "loras"),
-        (GenerationRequest(init_image=picture(), hires={"scale": 2.0}), "hires"),  # type: ignore[arg-type]  # parsed
+        (GenerationRequest(init_image=picture(), hires={"scale": 2.0}), "hires"),
     ],
 )
 def test_a_value_that_cannot_be_said_is_named_by_its_field(request_: GenerationRequest, field: str) -> None:
@@ -194,7 +194,8 @@ def test_any_answer_is_read_or_a_broken_protocol(value: Any) -> None:
 
 
 def running(**changes: Any) -> a1111.Running:
-    return a1111.Running(**({"task": "t", "progress": Progress(count=4), "began_at": 100.0} | changes))
+    usual: dict[str, Any] = {"task": "t", "progress": Progress(count=4), "began_at": 100.0}
+    return a1111.Running(**(usual | changes))
 
 
 def test_idle_is_exactly_zero() -> None:
