@@ -1,11 +1,11 @@
 """One try of a job: its events into the log, its pictures into files, and what came of it."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
-from sdenv.core.errors import SdenvError
+from sdenv.core.errors import Cancelled, InternalError, SdenvError
 from sdenv.core.events import (
     Event,
     Failed,
@@ -94,6 +94,13 @@ class Attempt:
             pictured: Called after each picture that is in its file.
         """
         self._asked = asked
+        try:
+            return self._through(job, pictured)
+        except BaseException:
+            job.cancel()  # a mistake of ours: the engine must not work on for nobody
+            raise
+
+    def _through(self, job: Job, pictured: Callable[[], None]) -> Outcome:
         for event in job.events():
             if isinstance(event, Succeeded | Failed):
                 return self._with_all_pictures(event, pictured)
@@ -182,3 +189,22 @@ def ended_record(
         }
     shown = None if error is None else error_record(error)
     return own_record(JOB_ENDED, job_id, state=state.value, error=shown, result=outcome)
+
+
+def cancelled_end(job_id: str, records: Sequence[Mapping[str, Any]], error: Cancelled) -> End:
+    """The end of a job that was cancelled.
+
+    Args:
+        job_id: The job.
+        records: What its last try has reported before.
+        error: Why.
+    """
+    record = ended_record(job_id, JobState.CANCELLED, error)
+    return End(JobState.CANCELLED, now(), (*records, record), error)
+
+
+def as_bug(error: Exception) -> InternalError:
+    """A mistake of the queue itself, as the error of the job that met it."""
+    bug = InternalError("The job queue has made a mistake.", why=f"{type(error).__name__}: {error}.")
+    bug.__cause__ = error
+    return bug

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, final
 
 from sdenv.services.jobs.schema import DATABASE, connected, prepare, translating
-from sdenv.services.whole_files import write_error
+from sdenv.services.whole_files import sync_folder, write_error
 
 _KEPT_READERS: Final = 4
 """Idle connections that are kept; more are opened when more threads read at once, and closed again."""
@@ -36,6 +36,7 @@ class Database:
             self._writer = connected(self.path)
             try:
                 prepare(self._writer, self.path)
+                sync_folder(folder)  # the names of new files survive a power cut too
             except BaseException:
                 self._writer.close()
                 raise

@@ -3,29 +3,29 @@
 import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, final
 
-from sdenv.core.errors import Cancelled, JobNotFinished, SdenvError
+from sdenv.core.errors import SdenvError
 from sdenv.core.events import PreviewReady, Progress
 from sdenv.core.image import ImageData
-from sdenv.core.job_record import JobRecord, JobState
+from sdenv.core.job_record import JobRecord
 from sdenv.core.request import GenerationRequest
 from sdenv.services.engine import Engine
 from sdenv.services.jobs.accepting import Accepting
 from sdenv.services.jobs.channel import position_of
 from sdenv.services.jobs.database import Database
+from sdenv.services.jobs.ending import Ending
 from sdenv.services.jobs.folder import held
-from sdenv.services.jobs.live import LiveJob, LiveJobs, first_record
-from sdenv.services.jobs.reading import CLI, PlacedPicture, Reading, unknown_job
-from sdenv.services.jobs.recovery import NOBODY_WAITS, recover
+from sdenv.services.jobs.live import LiveJobs
+from sdenv.services.jobs.reading import CLI, Reading
+from sdenv.services.jobs.recovery import recover
 from sdenv.services.jobs.requests import taken_apart
 from sdenv.services.jobs.results import Results, make_folder
 from sdenv.services.jobs.retention import finish_removals, prune, remove, unfinished
-from sdenv.services.jobs.rows import Ticket
-from sdenv.services.jobs.runner import Runner, cancelled_end
+from sdenv.services.jobs.runner import Runner
 from sdenv.services.jobs.store import Store, now
+from sdenv.services.jobs.telling import Telling
 from sdenv.services.jobs.types import (
     Accepted,
     JobCounts,
@@ -35,6 +35,7 @@ from sdenv.services.jobs.types import (
     LoggedEvent,
     Retention,
 )
+from sdenv.services.jobs.view import View
 from sdenv.services.jobs.waiting import Waiting
 from sdenv.services.jobs.watching import Watching
 
@@ -77,8 +78,7 @@ class Jobs:
     ) -> None:
         self._engine = engine
         self._retention = retention
-        self._max_tries = max_tries
-        self._observer = observer
+        self._telling = Telling(observer, self.get)
         self._waiting = Waiting(shares or {})
         self._live = LiveJobs()
         self._results = Results(folder)
@@ -89,11 +89,16 @@ class Jobs:
             opened.callback(self._database.close)
             self._store = Store(self._database)
             self._reading = Reading(self._database, without_dialect=CLI)
+            self._view = View(self._reading, self._results, self._waiting, self._live)
             size = engine.queue_size if queue_size is None else queue_size
             self._accepting = Accepting(engine, size, self._store, self._waiting)
             self._watching = Watching(self._live, self._reading)
-            self._runner = self._new_runner()
-            self._recover()
+            self._runner = Runner(
+                engine, self._store, self._reading, self._results, self._waiting, self._live,
+                max_tries, self._telling, self._tidy,
+            )  # fmt: skip
+            self._ending = Ending(self._store, self._waiting, self._live, self._runner, self._watching)
+            self._recover(max_tries)
             self._opened = opened.pop_all()
 
     def accept(
@@ -147,8 +152,7 @@ class Jobs:
             return Accepted(self.get(added, owner), is_new=False)
         job, ticket = added
         self._live.add(ticket)
-        if self._observer is not None:
-            self._observer.accepted(job)
+        self._telling.accepted(job)
         self._waiting.add(ticket, reserved=True)
         concurrency = self._engine.status().capabilities.concurrency
         self._runner.start(min(concurrency, self._waiting.unfinished))
@@ -168,13 +172,11 @@ class Jobs:
         Raises:
             UnknownJob: There is none, or it belongs to another.
         """
-        return self._with_live(self._reading.job(job_id, owner))
+        return self._view.get(job_id, owner)
 
     def find(self, query: JobQuery) -> JobPage:
         """Jobs, newest first."""
-        page = self._reading.find(query)
-        positions = self._waiting.positions() if any(not job.state.ended for job in page.jobs) else {}
-        return JobPage(tuple(self._with_live(job, positions) for job in page.jobs), page.next)
+        return self._view.find(query)
 
     def cancel(self, job_id: str, owner: str | None = None) -> JobRecord:
         """Cancels a job: one that waits has ended when this returns, one that runs ends at its next step.
@@ -185,14 +187,7 @@ class Jobs:
             UnknownJob: As in `get`.
         """
         self._watching.check(job_id, owner)
-        ticket, live = self._waiting.remove(job_id), self._live.get(job_id)
-        if ticket is not None and live is not None:
-            self._end_waiting(live, ticket, Cancelled())
-        elif live is not None:
-            try:
-                self._store.ask_cancel(job_id)
-            finally:
-                live.cancel()
+        self._ending.cancel(job_id)
         return self.get(job_id, owner)
 
     def watch(
@@ -236,30 +231,15 @@ class Jobs:
             UnknownJob: There is no such job or picture, or its file is gone.
             JobNotFinished: The picture is not there yet.
         """
-        found = self._reading.picture(job_id, index, owner)
-        if isinstance(found, PlacedPicture):
-            return self._results.read(found.path, found.media_type)
-        if found.ended:
-            raise unknown_job(job_id, index)
-        raise JobNotFinished(
-            f"Picture {index} of the job {job_id} is not there yet.",
-            why=f"The job is {found.value}.",
-            hint=f"sdenv jobs wait {job_id}",
-        )
+        return self._view.picture(job_id, index, owner)
 
     def preview(self, job_id: str) -> PreviewReady | None:
         """The newest preview of a job that runs."""
-        live = self._live.get(job_id)
-        return None if live is None else live.progress.preview
+        return self._view.preview(job_id)
 
     def progress(self, job_id: str) -> Progress:
         """How far a job is; raises as `get`."""
-        if (live := self._live.get(job_id)) is not None:
-            return live.progress
-        job = self._reading.job(job_id)
-        finished = frozenset(picture.index for picture in job.pictures)
-        count = int(job.request.get("count", 1))
-        return Progress(count=count, phase=job.phase, finished=finished, notices=job.notices)
+        return self._view.progress(job_id)
 
     def remove(self, job_id: str, owner: str | None = None) -> None:
         """Removes a job that has ended, with its files.
@@ -288,15 +268,7 @@ class Jobs:
             timeout_s: After so many seconds those that have not finished are stopped; the durable ones run
                 again at the next start, and that costs them no try.
         """
-        self._waiting.stop()
-        for ticket in self._waiting.tickets():
-            live = self._live.get(ticket.id)
-            if not ticket.durable and live is not None and self._waiting.remove(ticket.id):
-                self._end_waiting(live, ticket, NOBODY_WAITS)
-        self._live.wait_until_none_runs(timeout_s)
-        for live in self._live.running():
-            self._runner.hand_back(live)
-        self._watching.stop()
+        self._ending.drain(timeout_s)
 
     def close(self) -> None:
         """Stops what runs as `drain(0)` does, ends the threads, closes the files. May be called twice."""
@@ -304,25 +276,9 @@ class Jobs:
         self._runner.join(_OBEY_S)
         self._opened.close()
 
-    # Inside
-
-    def _new_runner(self) -> Runner:
-        return Runner(
-            self._engine,
-            self._store,
-            self._reading,
-            self._results,
-            self._waiting,
-            self._live,
-            self._max_tries,
-            self._observer,
-            self.get,
-            self._tidy,
-        )
-
-    def _recover(self) -> None:
+    def _recover(self, max_tries: int) -> None:
         finish_removals(self._database, self._results)
-        for ticket in recover(self._store, self._results, self._max_tries):
+        for ticket in recover(self._store, self._results, max_tries):
             self._live.add(ticket)
             self._waiting.add(ticket, reserved=False)
         self._tidy()
@@ -332,34 +288,6 @@ class Jobs:
         """Removes what is too old or too much; what cannot be done now is done after the next job."""
         with suppress(SdenvError):
             prune(self._database, self._results, self._retention, now(), without_dialect=CLI)
-
-    def _with_live(self, job: JobRecord, positions: Mapping[str, int] | None = None) -> JobRecord:
-        """A job of the database with what only the memory knows.
-
-        Args:
-            job: As the database has it.
-            positions: Of all that wait, for a list of jobs; None = it is asked for.
-        """
-        live = self._live.get(job.id)
-        if live is None or job.state.ended:
-            return job
-        if live.unwritten is not None:
-            end = live.unwritten[1]
-            return replace(job, state=end.state, ended_at=end.ended_at, error=end.error)
-        if job.state is JobState.QUEUED:
-            position = self._waiting.position(job.id) if positions is None else positions.get(job.id)
-            return replace(job, position=position or 0)
-        progress = live.progress
-        return replace(job, fraction=progress.fraction, phase=progress.phase, notices=progress.notices)
-
-    def _end_waiting(self, live: LiveJob, ticket: Ticket, error: Cancelled) -> None:
-        end = cancelled_end(ticket.id, [first_record(ticket)], error)
-        try:
-            self._store.end_unbegun(ticket, end)
-        except BaseException:
-            self._waiting.add(ticket, reserved=True)
-            raise
-        self._runner.tell_end(live, end)
 
     def __enter__(self) -> "Jobs":
         return self

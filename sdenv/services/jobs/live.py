@@ -34,7 +34,7 @@ class LiveJob:
         self.stopped = False
         """Whether its try was taken from it, because the server is about to end."""
         self.unwritten: tuple[int, End] | None = None
-        """The try and the end that the disk had no room for."""
+        """The try and the end that the disk had no room for; never unset."""
         self._lock = threading.RLock()
         self._users = 0
         self._over = False

@@ -13,7 +13,7 @@ from sdenv.core.request import GenerationRequest
 from sdenv.services.jobs.database import Database
 from sdenv.services.jobs.requests import put_together
 from sdenv.services.jobs.rows import job_of, storable, unpacked
-from sdenv.services.jobs.store import read_inputs
+from sdenv.services.jobs.statements import read_inputs
 from sdenv.services.jobs.types import MAX_PAGE_JOBS, JobCounts, JobPage, JobQuery, LoggedEvent
 
 CLI: Final = "cli"

@@ -3,26 +3,24 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final, final
+from typing import Final, final
 
 from sdenv.core.errors import (
     Busy,
     Cancelled,
-    InternalError,
     SdenvError,
     ServerStopping,
     UnavailableError,
     WorkerLost,
 )
 from sdenv.core.events import Failed, Outcome
-from sdenv.core.job_record import JobRecord, JobState
+from sdenv.core.job_record import JobState
 from sdenv.core.request import GenerationRequest
 from sdenv.protocols.native import error_record
 from sdenv.services.engine import Engine, Job
-from sdenv.services.jobs.attempt import Attempt, Clock, ended_record
+from sdenv.services.jobs.attempt import Attempt, Clock, as_bug, cancelled_end, ended_record
 from sdenv.services.jobs.channel import Channel, own_record
 from sdenv.services.jobs.live import LiveJob, LiveJobs, first_record
 from sdenv.services.jobs.reading import Reading, Work
@@ -31,7 +29,7 @@ from sdenv.services.jobs.requests import again
 from sdenv.services.jobs.results import Results
 from sdenv.services.jobs.rows import Ticket
 from sdenv.services.jobs.store import End, Store, now
-from sdenv.services.jobs.types import JobObserver
+from sdenv.services.jobs.telling import Telling
 from sdenv.services.jobs.waiting import Waiting
 
 _logger = logging.getLogger(__name__)
@@ -58,8 +56,7 @@ class Runner:
         waiting: The queue.
         live: Those that have not ended.
         max_tries: How many workers a job may lose.
-        observer: Is told.
-        record: A job as it is now.
+        telling: Whom to tell.
         tidy: Called when a job has ended, and now and then; raises nothing.
     """
 
@@ -72,8 +69,7 @@ class Runner:
         waiting: Waiting,
         live: LiveJobs,
         max_tries: int,
-        observer: JobObserver | None,
-        record: Callable[[str], JobRecord],
+        telling: Telling,
         tidy: Callable[[], None],
     ) -> None:
         self._engine = engine
@@ -83,8 +79,7 @@ class Runner:
         self._waiting = waiting
         self._live = live
         self._max_tries = max_tries
-        self._observer = observer
-        self._record = record
+        self._telling = telling
         self._tidy = tidy
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -120,7 +115,7 @@ class Runner:
         except Exception as error:
             _logger.exception("The job queue has made a mistake with the job %s.", ticket.id)
             if (live := self._live.get(ticket.id)) is not None:
-                bug = _as_bug(error)
+                bug = as_bug(error)
                 record = ended_record(ticket.id, JobState.FAILED, bug)
                 self._end(live, ticket.next_attempt, End(JobState.FAILED, now(), (record,), bug))
 
@@ -130,7 +125,8 @@ class Runner:
             return True  # nobody waits: it is not asked for nothing
         try:
             concurrency = self._engine.status().capabilities.concurrency
-        except SdenvError:
+        except Exception as error:  # noqa: BLE001 - a backend with a bug in its probe must not end this thread
+            _logger.warning("The backend does not answer: %s", error)
             return False
         self.start(min(concurrency, self._waiting.unfinished))
         return True
@@ -139,9 +135,10 @@ class Runner:
         """Whether all ends are written down; those that the disk had no room for are tried again."""
         try:
             for live in self._live.all():
-                if live.unwritten is not None:
-                    self._store.end(live.id, *live.unwritten)
-                    live.unwritten = None
+                if (
+                    unwritten := live.unwritten
+                ) is not None:  # two threads may do it: the second does nothing
+                    self._store.end(live.id, *unwritten)
                     self._live.drop(live)
         except SdenvError:
             return False
@@ -152,36 +149,40 @@ class Runner:
         live = self._live.get(ticket.id)
         if live is None:
             return
+        waits_again: Ticket | None = None
         live.ticket = ticket
         with live.held() as channel:
             self._live.set_running(live, True)
             try:
                 if channel is not None:
-                    self._begin(live, channel)
+                    waits_again = self._begin(live, channel)
             finally:
                 live.attach(None)
                 self._live.set_running(live, False)
+        if waits_again is not None:  # last of all: another thread may take it up at once
+            self._waiting.add(waits_again, reserved=True)
 
-    def _begin(self, live: LiveJob, channel: Channel) -> None:
+    def _begin(self, live: LiveJob, channel: Channel) -> Ticket | None:
+        """One try; what waits again after it, if it does."""
         ticket, began_s = live.ticket, time.monotonic()
         try:
             begun = self._store.begin(ticket, now())
         except SdenvError:  # the disk is full: it stays where it was
-            self._waiting.add(ticket, reserved=True)
             self._waiting.rest(PAUSE_S)
-            return
+            return ticket
         if not begun:
             raise AssertionError("it waits and cannot begin")
         channel.append(own_record("job-started", ticket.id, attempt=ticket.next_attempt))
-        self._tell_started(ticket)
-        attempt = Attempt(ticket, channel, "", self._store, self._results, Clock(self._observer))
+        self._telling.started(ticket)
+        attempt = Attempt(ticket, channel, "", self._store, self._results, Clock(self._telling.observer))
         outcome = self._outcome(live, attempt)
         if outcome is None:
             self.hand_back(live)
-        elif not live.stopped:
-            self._settle(live, attempt, outcome)
-            took_s = time.monotonic() - began_s
-            self.mean_s = took_s if not self.mean_s else self.mean_s + _NEWEST * (took_s - self.mean_s)
+        if outcome is None or live.stopped:
+            return None
+        took_s = time.monotonic() - began_s
+        self.mean_s = took_s if not self.mean_s else self.mean_s + _NEWEST * (took_s - self.mean_s)
+        return self._settle(live, attempt, outcome)
 
     def _outcome(self, live: LiveJob, attempt: Attempt) -> Outcome | None:
         """What the try ends with; None = the server is about to end, and the try comes to nothing."""
@@ -192,11 +193,11 @@ class Runner:
             if job is None:
                 return None
             live.attach(job)
-            return attempt.run(job, work.request, lambda: self._tell_picture(live.id))
+            return attempt.run(job, work.request, lambda: self._telling.picture(live.id))
         except SdenvError as error:
             return Failed(error)
         except Exception as error:  # noqa: BLE001 - a mistake of ours costs one job, not the queue
-            return Failed(_as_bug(error))
+            return Failed(as_bug(error))
 
     def _submitted(self, work: Work) -> Job | None:
         """The engine's job; None = the server is about to end."""
@@ -229,22 +230,22 @@ class Runner:
             return request
         return work.request
 
-    def _settle(self, live: LiveJob, attempt: Attempt, outcome: Outcome) -> None:
-        """Writes down what came of a try, and tells it."""
+    def _settle(self, live: LiveJob, attempt: Attempt, outcome: Outcome) -> Ticket | None:
+        """Writes down what came of a try, and tells it; what waits again, if it does."""
         error = outcome.error if isinstance(outcome, Failed) else None
+        state = JobState.DONE if error is None else JobState.FAILED
         if isinstance(error, WorkerLost) and not live.cancel_asked:
             tries = attempt.ticket.losses + 1
             if tries < self._max_tries:
-                self._put_back(live, attempt, error)
-                return
+                return self._put_back(live, attempt, error)
             outcome = Failed(tries_used_up(error, tries))
         if isinstance(error, Cancelled) and not live.cancel_asked and self._engine.closed:
             self.hand_back(live)  # the engine was closed under it
-            return
-        state = JobState.DONE
-        if error is not None:
-            state = JobState.CANCELLED if isinstance(error, Cancelled) else JobState.FAILED
+            return None
+        if isinstance(error, Cancelled):
+            state = JobState.CANCELLED
         self._end(live, attempt.number, attempt.end(outcome, state))
+        return None
 
     def hand_back(self, live: LiveJob) -> None:
         """Takes the try from a job because the server is about to end.
@@ -263,7 +264,7 @@ class Runner:
             pass
         live.stop()
 
-    def _put_back(self, live: LiveJob, attempt: Attempt, cause: WorkerLost) -> None:
+    def _put_back(self, live: LiveJob, attempt: Attempt, cause: WorkerLost) -> Ticket | None:
         records = attempt.channel.records(attempt.number)
         try:
             ticket = self._store.put_back(
@@ -271,16 +272,19 @@ class Runner:
             )
         except SdenvError as error:
             self._end(live, attempt.number, attempt.end(Failed(error), JobState.FAILED))
-            return
-        if ticket is not None:
-            live.ticket = waiting_again(ticket)
-            attempt.channel.begin(live.ticket.next_attempt, first_record(live.ticket))
-            self._waiting.add(live.ticket, reserved=True)
+            return None
+        if ticket is None:
+            return None
+        live.ticket = waiting_again(ticket)
+        attempt.channel.begin(live.ticket.next_attempt, first_record(live.ticket))
+        return live.ticket
 
     def _end(self, live: LiveJob, attempt: int, end: End) -> None:
         try:
-            if not self._store.end(live.id, attempt, end):  # its row is not what we made of it
-                self._waiting.leave(live.owner)
+            if not self._store.end(live.id, attempt, end):
+                if live.stopped:  # it was taken from us in this very moment
+                    return
+                self._waiting.leave(live.owner)  # its row is not what we made of it: somebody was at the file
                 self._live.drop(live)
                 live.close()
                 return
@@ -293,37 +297,5 @@ class Runner:
     def tell_end(self, live: LiveJob, end: End) -> None:
         """Tells all who want to know that a job has ended; its end is written down, or is `unwritten`."""
         self._waiting.leave(live.owner)
-        if self._observer is not None:
-            self._tell(live.id, self._observer.ended)
+        self._telling.ended(live.id)
         self._live.end(live, end.records[-1])
-
-    def _tell_started(self, ticket: Ticket) -> None:
-        if (observer := self._observer) is not None:
-            waited_s = max(0.0, now() - ticket.waits_since)
-            self._tell(ticket.id, lambda job: observer.started(job, waited_s))
-
-    def _tell_picture(self, job_id: str) -> None:
-        if self._observer is not None:
-            self._tell(job_id, self._observer.picture)
-
-    def _tell(self, job_id: str, tell: Callable[[JobRecord], None]) -> None:
-        with suppress(SdenvError):  # who watches the numbers must not stop the work
-            tell(self._record(job_id))
-
-
-def _as_bug(error: Exception) -> InternalError:
-    bug = InternalError("The job queue has made a mistake.", why=f"{type(error).__name__}: {error}.")
-    bug.__cause__ = error
-    return bug
-
-
-def cancelled_end(job_id: str, records: Sequence[Mapping[str, Any]], error: Cancelled) -> End:
-    """The end of a job that was cancelled.
-
-    Args:
-        job_id: The job.
-        records: What its last try has reported before.
-        error: Why.
-    """
-    record = ended_record(job_id, JobState.CANCELLED, error)
-    return End(JobState.CANCELLED, now(), (*records, record), error)

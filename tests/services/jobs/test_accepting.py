@@ -124,9 +124,9 @@ def test_a_key_is_known_after_a_restart_and_forgotten_after_a_day(
         first = done(jobs, key="k")
     with opened(tmp_path) as jobs:
         assert jobs.accept(SMALL, key="k").job.id == first.id
-        from sdenv.services.jobs import accepting, store
+        from sdenv.services.jobs import accepting, statements
 
-        for module in (accepting, store):
+        for module in (accepting, statements):
             monkeypatch.setattr(module, "now", lambda: first.created_at + 24 * 3600 + 1)
         assert jobs.accept(SMALL, key="k").is_new
 

@@ -32,6 +32,7 @@ from sdenv.core.request import GenerationRequest
 from sdenv.services import whole_files
 from sdenv.services.engine import Engine
 from sdenv.services.jobs import JobQuery, Jobs, results
+from sdenv.services.jobs.rows import Ticket
 from sdenv.services.metadata import read_metadata
 from sdenv.testing.fakes import PATIENCE_S, BrokenBackend, SilentBackend, Spy, resolved
 from sdenv.testing.samples import picture
@@ -307,6 +308,24 @@ def test_a_mistake_of_the_queue_itself_costs_one_job(tmp_path: Path, monkeypatch
         assert done(jobs).state is JobState.DONE
 
 
+def test_a_mistake_of_the_queue_does_not_leave_the_backend_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, first = Gate(), [True]
+
+    def picture_then_wait(context: JobContext) -> None:
+        if first.pop():
+            context.emit(RequestResolved(resolved(SMALL)))
+            context.emit(PictureReady(0, picture(), 5))
+            gate(context)
+
+    monkeypatch.setattr(results, "with_metadata", lambda *_: 1 / 0)
+    with opened(tmp_path, Scripted(picture_then_wait)) as jobs:
+        assert isinstance(done(jobs).error, InternalError)
+        first.append(False)
+        assert done(jobs).state is JobState.DONE
+
+
 # A worker is lost
 
 
@@ -340,6 +359,31 @@ def test_a_job_that_loses_all_its_workers_fails_with_the_cause(tmp_path: Path) -
     assert (job.state, job.attempt) == (JobState.FAILED, 3)
     assert job.error.what == "The worker was killed by signal 9."
     assert "Perhaps out of memory. 3 tries" in job.error.why
+
+
+def test_a_second_try_that_another_thread_has_taken_up_at_once_can_be_cancelled(tmp_path: Path) -> None:
+    gate, tries = Gate(), [0]
+
+    def lose_then_wait(context: JobContext) -> None:
+        tries[0] += 1
+        if tries[0] == 1:
+            raise WorkerLost("Gone.")
+        gate(context)
+
+    with opened(tmp_path, Scripted(lose_then_wait, Capabilities(concurrency=2))) as jobs:
+        jobs._runner.start(2)
+        add = jobs._waiting.add
+
+        def add_and_look_on(ticket: Ticket, *, reserved: bool) -> None:
+            add(ticket, reserved=reserved)
+            if ticket.attempt:
+                gate.wait_until_begun()
+
+        jobs._waiting.add = add_and_look_on  # type: ignore[method-assign]  # the first thread is slow here
+        job = jobs.accept(SMALL).job
+        until_told(jobs, job.id)
+        jobs.cancel(job.id)
+        assert jobs.wait(job.id, PATIENCE_S).state is JobState.CANCELLED
 
 
 def test_the_second_try_asks_for_what_the_first_has_decided(tmp_path: Path) -> None:
