@@ -176,9 +176,7 @@ def _wanted(
 def _request(
     call: Call, fields: LooseFields, images: Sequence[ImageData], mask: ImageData | None
 ) -> GenerationRequest:
-    names = {
-        field: fields_names for field, fields_names in EXTENSIONS.items() if images or field != "strength"
-    }
+    names = EXTENSIONS
     prompt = fields.text("prompt")
     if prompt is None and call is not Call.VARIATION:
         raise fault("prompt", "is missing")
