@@ -90,10 +90,14 @@ class NativeClient:
             raise not_native(answer)
         return server_status_of(checked(answer).record())
 
-    def ping(self) -> float:
-        """Seconds from a request that costs the server nothing to its answer."""
+    def ping(self, timeout_s: float | None = None) -> float:
+        """Seconds from a request that costs the server nothing to its answer.
+
+        Args:
+            timeout_s: Longest wait for the answer; None = as the session has it.
+        """
         began_s = time.monotonic()
-        self._session.get("/health")
+        self._session.get("/health", answer_s=timeout_s)
         return time.monotonic() - began_s
 
     def notices(self) -> tuple[Notice, ...]:

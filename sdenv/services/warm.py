@@ -77,7 +77,7 @@ def warm_client(settings: Settings) -> NativeClient | None:
         return None
     client = NativeClient(Session(Access(socket_path=path)))
     try:
-        client.status()
+        client.ping(ANSWER_S)
     except SdenvError:
         client.close()
         return None
