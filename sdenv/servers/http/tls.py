@@ -97,8 +97,9 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:
         raise BadConfig(
-            f"{str(certificate)!r} and {str(key)!r} are not a certificate and its key.", why=f"{error}."
+            f"{str(certificate)!r} and {str(key)!r} are not a certificate and its key.",
+            why=f"{error.strerror}." if error.filename else "They are not PEM, or do not belong together.",
         ) from error
     return context
