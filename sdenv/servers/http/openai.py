@@ -28,7 +28,8 @@ from sdenv.servers.http.statuses import OPENAI, headers_of, status_of
 from sdenv.servers.http.waiting import run_to_end
 
 DIALECT: Final = "openai"
-METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+"""All of which an address that is not there is answered in this API's form; the guards answer OPTIONS."""
 _STATUSES: Final = {"model-not-found": 404}
 _COSTS_NOTHING: Final = frozenset({Kind.BUSY, Kind.UNAVAILABLE})
 """What may be tried again at once; anything else would compute the same failure again."""
@@ -72,17 +73,17 @@ def router(service: Service) -> APIRouter:
     async def vary(request: Request) -> Response:
         return await desk.answer(request, _variation)
 
-    @routes.api_route(openai.MODELS, methods=["GET", "HEAD"])
+    @routes.get(openai.MODELS)
     async def models() -> Response:
         return JSONResponse(openai.models_answer(await _status(service), began))
 
-    @routes.api_route(f"{openai.MODELS}/{{name:path}}", methods=["GET", "HEAD"])
+    @routes.get(f"{openai.MODELS}/{{name:path}}")
     async def model(name: str) -> Response:
         if name not in {each.name for each in (await _status(service)).models}:
             raise UnknownModel(f"There is no model {name[:100]!r}.", hint=f"GET {openai.MODELS}")
         return JSONResponse(openai.model_record(name, began))
 
-    @routes.api_route(f"{openai.FILES}/{{name}}", methods=["GET", "HEAD"])
+    @routes.get(f"{openai.FILES}/{{name}}")
     async def file(name: str) -> Response:
         secret = _SECRET.fullmatch(name)
         link = links.find(secret[1]) if secret else None
@@ -90,10 +91,6 @@ def router(service: Service) -> APIRouter:
             raise UnknownJob("There is no picture at this address.", why="It was there for an hour, if ever.")
         picture = await asyncio.to_thread(picture_at, service, link)
         return picture_response(picture, f"{link.job_id}-{link.index}{name[name.rindex('.') :]}")
-
-    @routes.options(f"{openai.PREFIX}/{{path:path}}")
-    async def options(path: str) -> Response:
-        return Response(status_code=204, headers={"Allow": _allowed(path)})
 
     @routes.api_route(openai.PREFIX, methods=METHODS)
     @routes.api_route(f"{openai.PREFIX}/{{path:path}}", methods=METHODS)
@@ -107,7 +104,7 @@ _CALLS: Final = ("images/generations", "images/edits", "images/variations")
 
 
 def _allowed(path: str) -> str:
-    return "POST, OPTIONS" if path in _CALLS else "GET, HEAD, OPTIONS"
+    return "OPTIONS, POST" if path in _CALLS else "GET, HEAD, OPTIONS"
 
 
 def _no_route(method: str, path: str) -> Response:
@@ -178,6 +175,7 @@ class _Desk:
 def _headers(wanted: openai.Wanted, status: BackendStatus, job: JobRecord) -> dict[str, str]:
     """What was changed, for those who look: the model, what had no effect, what else there is to know."""
     texts = {
+        "X-Request-Id": (job.id,),  # what clients log
         openai.MODEL_HEADER: (_model_name(wanted, status, job),),
         openai.IGNORED_HEADER: wanted.ignored,
         openai.NOTICE_HEADER: [f"{each.code}: {each.message}" for each in job.notices],
@@ -255,10 +253,14 @@ async def _form(request: Request) -> tuple[dict[str, Any], list[ImageData], Imag
             for name, value in form.multi_items():
                 if not isinstance(value, UploadFile):
                     values[name] = value
-                elif _IMAGE_FIELD.fullmatch(name):
-                    images.append(ImageData.from_bytes(await value.read(), "image"))
+                    continue
+                data = await value.read()
+                if not data and not value.filename:
+                    continue  # how a browser sends a field in which no file was chosen
+                if _IMAGE_FIELD.fullmatch(name):
+                    images.append(ImageData.from_bytes(data, "image"))
                 elif name == "mask":
-                    mask = ImageData.from_bytes(await value.read(), "mask")
+                    mask = ImageData.from_bytes(data, "mask")
                 else:
                     values[name] = "(a file)"
     except HTTPException as error:

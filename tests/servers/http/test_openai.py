@@ -33,6 +33,9 @@ SIDE_PX = 256
 CAT = {"prompt": "a cat", "size": "64x64", "steps": 2, "seed": 7}
 
 
+NO_FILE = ImageData(data=b"", media_type="application/octet-stream")
+
+
 class Reply:
     """An answer, read whole."""
 
@@ -254,6 +257,16 @@ def test_an_edit_repaints_what_the_mask_leaves_transparent(address: Address) -> 
 def test_the_picture_of_an_edit_has_several_names(address: Address, field: str) -> None:
     reply = form(address, openai.EDITS, {"prompt": "a hat", "steps": "2"}, (field, picture(SIDE_PX, SIDE_PX)))
     assert reply.json["size"] == "256x256"
+
+
+def test_a_file_that_was_not_chosen_is_none(address: Address) -> None:
+    content_type, body = openai.form_body(
+        {"prompt": "a hat", "steps": "2"},
+        [openai.Upload("image", "a.png", picture(SIDE_PX, SIDE_PX)), openai.Upload("mask", "", NO_FILE)],
+    )
+    reply = asked(address, "POST", openai.EDITS, body, {"Content-Type": content_type})
+    assert reply.status == 200
+    assert reply.headers["x-request-id"] == reply.json["sdenv"]["job"]
 
 
 def test_further_pictures_are_references(address: Address) -> None:
