@@ -77,7 +77,7 @@ def print_jobs(
     *,
     as_json: bool = False,
     only_ids: bool = False,
-    nothing: str = "There is no such job.",
+    nothing: str = "There is no such job here.",
 ) -> None:
     """Lists jobs on stdout, as a table, as ids or as JSON lines; says on stderr if there are more."""
     if as_json or only_ids:

@@ -8,11 +8,13 @@ import pytest
 
 from sdenv.cli import tables
 from sdenv.cli.joblist import SHORT_ID, done_text, job_page, job_table, shown_record
+from sdenv.cli.jobs_run import limit_of, print_jobs
 from sdenv.cli.quantities import ago_text, bytes_text, iso_text, parse_age, parse_bytes
 from sdenv.cli.terminal import Terminal
 from sdenv.core.errors import OutOfMemory, UsageError
 from sdenv.core.events import Notice
 from sdenv.core.job_record import JobRecord, JobState, PictureRecord
+from tests.cli.support import streams
 
 NOW_S = 1_795_000_000.0
 ID = "01M7XC28Q33FCN5AEJ1MVWT1GT"
@@ -167,3 +169,25 @@ def test_a_page_tells_the_request_the_course_the_pictures_and_the_error() -> Non
         assert f"  {line}\n" in page + "\n"
     assert ", native by alice" in page
     assert ", try 2" in page
+
+
+def listed(count: int, limit: int | None) -> tuple[list[str], str]:
+    """What stdout and stderr show of so many jobs, on a terminal."""
+    jobs = iter([replace(JOB, id=f"01M7XC28Q33FCN5AEJ1MVW{number:04}") for number in range(count)])
+    with streams(None, tty=True) as (out, err):
+        out._tty = True
+        print_jobs(jobs, limit_of(limit, as_data=False))
+        return out.text.splitlines(), err.text
+
+
+def test_on_a_terminal_the_newest_twenty_are_listed_and_a_line_says_that_there_are_more() -> None:
+    rows, said = listed(30, None)
+    assert (len(rows), "These are the newest 20; more with -n N." in said) == (21, True)
+    assert len(listed(20, None)[0]) == 21
+    assert listed(20, None)[1] == ""
+    assert len(listed(30, 25)[0]) == 26
+
+
+def test_a_list_of_nothing_says_so_on_a_terminal() -> None:
+    rows, said = listed(0, None)
+    assert (rows, "There is no such job here." in said) == ([], True)
