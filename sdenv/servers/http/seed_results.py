@@ -116,8 +116,8 @@ class SeedResults:
         task.add_done_callback(self._tasks.discard)
 
     async def _keep(self, job_id: str) -> None:
-        await until_ended(self._service, job_id)
-        with suppress(UnknownJob):  # it has been removed already
+        with suppress(UnknownJob, ServerStopping):  # it was removed; or the next start catches up with it
+            await until_ended(self._service, job_id)
             await self._add_quietly(await asyncio.to_thread(self._service.jobs.get, job_id))
 
     async def _add_quietly(self, job: JobRecord) -> None:
