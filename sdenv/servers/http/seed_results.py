@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, Final, final
 from uuid import UUID
 
-from sdenv.core.errors import JobNotFinished, SdenvError, UnknownJob
+from sdenv.core.errors import JobNotFinished, SdenvError, ServerStopping, UnknownJob
 from sdenv.core.job_record import ENDED, JobRecord, JobState
 from sdenv.protocols import seed
 from sdenv.servers.http.context import Service
