@@ -249,6 +249,60 @@ def pictures_page() -> str:
     )
 
 
+def http_api_page() -> str:
+    """The routes of the native API and the numbers for Prometheus, from a server over the fake backend."""
+    import tempfile
+
+    from sdenv.backends.fake import FakeBackend, FakeSettings
+    from sdenv.protocols.native import NATIVE_VERSION
+    from sdenv.servers.http.app import build_app
+    from sdenv.servers.http.context import Service
+    from sdenv.servers.http.metrics import Metrics
+    from sdenv.servers.http.settings import HttpSettings
+    from sdenv.services.engine import Engine
+    from sdenv.services.jobs import Jobs
+
+    metrics = Metrics()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Engine(FakeBackend(FakeSettings()), name="fake") as engine,
+        Jobs(engine, Path(folder)) as jobs,
+    ):
+        document = build_app(Service(engine, jobs, HttpSettings(), metrics, engine.queue_size)).openapi()
+    parts = [
+        "# HTTP API\n\nsdenv's own; those of other programs are in [dialects](dialects.md). The whole document is at "
+        f"`/openapi.json` of every server. Objects carry `v`, which is {NATIVE_VERSION} and rises when a meaning changes, never "
+        'when a field is added. Every error is `{"error": {"code", "kind", "repeats", "what", "why", "hint"}}` '
+        "([errors](errors.md)). HEAD works wherever GET does. Every route may also answer 401 (the token is missing or wrong) and "
+        "403 (a web page of another origin, or a name that is not the server's).\n",
+    ]
+    for path, methods in document["paths"].items():
+        for method, route in methods.items():
+            parts.append(_route_text(method.upper(), path, route))
+    parts.append(
+        "\n## Numbers for Prometheus\n\nAt `/metrics`, beside those of the process (`process_*`).\n\n"
+    )
+    rows = [
+        (f"`{each.name}{'_total' if each.type == 'counter' else ''}`", each.type, each.documentation)
+        for each in metrics.families()
+    ]
+    parts.append(table(("name", "type", "meaning"), rows))
+    return "".join(parts)
+
+
+def _route_text(method: str, path: str, route: dict[str, Any]) -> str:
+    rows = [
+        (f"`{each['name']}`", each["in"], each.get("description", "")) for each in route.get("parameters", ())
+    ]
+    answers = [
+        (status, "answer", each.get("description", ""))
+        for status, each in route["responses"].items()
+        if status not in ("401", "403")
+    ]
+    described = table(("", "", ""), [*rows, *answers])
+    return f"\n## {method} {path}\n\n{route['description']}\n\n{described}"
+
+
 def cli_page() -> str:
     """The help page of every command, as the terminal shows it."""
     import os
@@ -293,6 +347,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "samplers.md": samplers_page,
     "settings.md": settings_page,
     "pictures.md": pictures_page,
+    "http-api.md": http_api_page,
     "cli.md": cli_page,
 }
 

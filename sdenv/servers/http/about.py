@@ -17,7 +17,7 @@ from sdenv.protocols.native import (
 )
 from sdenv.servers.http import schemas
 from sdenv.servers.http.access import COOKIE, Access
-from sdenv.servers.http.answers import errors
+from sdenv.servers.http.answers import errors, is_a
 from sdenv.servers.http.context import Service
 from sdenv.servers.http.limits import limited
 from sdenv.servers.http.pages import HTML_HEADERS, front_page, routes_page
@@ -42,9 +42,7 @@ def status_of(service: Service) -> BackendStatus:
 
 
 def _add_facts(routes: APIRouter, service: Service) -> None:
-    @routes.get(
-        f"{PREFIX}/status", tags=["server"], responses={200: {"model": schemas.Status}, **errors(503)}
-    )
+    @routes.get(f"{PREFIX}/status", tags=["server"], responses={**is_a(schemas.Status), **errors(503)})
     def status() -> Response:
         """What the server and its backend are, and how full the queue is."""
         found, counts = status_of(service), service.jobs.counts()
@@ -64,9 +62,7 @@ def _add_facts(routes: APIRouter, service: Service) -> None:
             }
         )
 
-    @routes.get(
-        f"{PREFIX}/models", tags=["server"], responses={200: {"model": schemas.ModelList}, **errors(503)}
-    )
+    @routes.get(f"{PREFIX}/models", tags=["server"], responses={**is_a(schemas.ModelList), **errors(503)})
     def models() -> Response:
         """The models; the first is the default."""
         found = [model_record(model) for model in status_of(service).models]
@@ -75,7 +71,7 @@ def _add_facts(routes: APIRouter, service: Service) -> None:
     @routes.get(
         f"{PREFIX}/capabilities",
         tags=["server"],
-        responses={200: {"model": schemas.CapabilitiesBody}, **errors(422, 503)},
+        responses={**is_a(schemas.CapabilitiesBody), **errors(422, 503)},
     )
     def capabilities(
         model: Annotated[
@@ -86,9 +82,7 @@ def _add_facts(routes: APIRouter, service: Service) -> None:
         found = capabilities_record(status_of(service).capabilities_for(model))
         return JSONResponse({"v": NATIVE_VERSION, "model": model, "capabilities": found})
 
-    @routes.get(
-        f"{PREFIX}/backends", tags=["server"], responses={200: {"model": schemas.BackendList}, **errors(503)}
-    )
+    @routes.get(f"{PREFIX}/backends", tags=["server"], responses={**is_a(schemas.BackendList), **errors(503)})
     def backends() -> Response:
         """What makes the pictures."""
         found = service.engine.status()
@@ -102,12 +96,12 @@ def _add_facts(routes: APIRouter, service: Service) -> None:
 
 
 def _add_health(routes: APIRouter, service: Service) -> None:
-    @routes.get("/health", tags=["health"], responses={200: {"model": schemas.Health}, **errors()})
+    @routes.get("/health", tags=["health"], responses={**is_a(schemas.Health), **errors()})
     async def health() -> Response:
         """Whether the server answers. Needs no token."""
         return JSONResponse({"status": "OK"})
 
-    @routes.get("/ready", tags=["health"], responses={200: {"model": schemas.Readiness}, **errors(503)})
+    @routes.get("/ready", tags=["health"], responses={**is_a(schemas.Readiness), **errors(503)})
     def ready() -> Response:
         """Whether the server takes jobs and its backend is there. Needs no token."""
         if service.lifetime.draining:
@@ -133,7 +127,7 @@ def _add_pages(routes: APIRouter, service: Service) -> None:
     @routes.get(
         "/",
         tags=["pages"],
-        responses={200: {"model": schemas.Root, "content": {"text/html": {}}}, **errors()},
+        responses={**is_a(schemas.Root, "text/html"), **errors()},
     )
     def root(request: Request) -> Response:
         """The page for browsers, JSON for programs. Needs no token."""

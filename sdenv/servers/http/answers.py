@@ -4,6 +4,7 @@ import io
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from sdenv.core.errors import SdenvError
@@ -43,6 +44,14 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {"description": _MEANINGS[status], "content": _ERROR_CONTENT}
         for status in sorted({*ALWAYS, *statuses})
     }
+
+
+def is_a(model: type[BaseModel], *other_types: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that answers 200 with such an object, or in one of other media types."""
+    described: dict[str, Any] = {"model": model, "description": (model.__doc__ or "").partition("\n")[0]}
+    if other_types:
+        described["content"] = {media_type: {} for media_type in other_types}
+    return {200: described}
 
 
 def error_response(error: SdenvError) -> Response:

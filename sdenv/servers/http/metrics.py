@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Final, final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics import disable_created_metrics
+from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 
 from sdenv.core.job_record import JobRecord
@@ -18,6 +20,7 @@ class Metrics:
     """The numbers of one server; a `JobObserver`, called from the threads that run jobs."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a second number for each, which nobody asks for
         self._registry = CollectorRegistry()
         own: dict[str, Any] = {"registry": self._registry, "namespace": "sdenv"}
         self._accepted = Counter("jobs_accepted", "Jobs that were accepted.", ["dialect"], **own)
@@ -69,6 +72,10 @@ class Metrics:
     def answered(self, dialect: str, status: int) -> None:
         """Counts an answer."""
         self._answers.labels(dialect, str(status)).inc()
+
+    def families(self) -> list[Metric]:
+        """Sdenv's own numbers with what they mean, for the documentation."""
+        return [each for each in self._registry.collect() if each.name.startswith("sdenv_")]
 
     def text(self, counts: JobCounts, memory_bytes: Mapping[str, int]) -> bytes:
         """All numbers in Prometheus's format.

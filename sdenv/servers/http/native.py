@@ -12,7 +12,7 @@ from sdenv.core.job_record import JobRecord, JobState
 from sdenv.core.request import MAX_COUNT, invalid_request
 from sdenv.protocols.native import NATIVE_VERSION, PREFIX, job_record, request_record
 from sdenv.servers.http import schemas
-from sdenv.servers.http.answers import FORMATS, WITH_BODY, converted, errors, picture_response
+from sdenv.servers.http.answers import FORMATS, WITH_BODY, converted, errors, is_a, picture_response
 from sdenv.servers.http.context import Service
 from sdenv.servers.http.principal import Principal, principal_of
 from sdenv.servers.http.streaming import MEDIA_TYPE, EventStream, replayed
@@ -67,7 +67,7 @@ def _add_asking(routes: APIRouter, service: Service) -> None:
         headers = {"Location": f"{PREFIX}/jobs/{accepted.job.id}"}
         return JSONResponse(job_record(accepted.job), 202 if accepted.is_new else 200, headers)
 
-    @routes.post("/{job_id}/cancel", responses={200: {"model": schemas.Job}, **errors(404, 422)})
+    @routes.post("/{job_id}/cancel", responses={**is_a(schemas.Job), **errors(404, 422)})
     def cancel(request: Request, job_id: JobId) -> Response:
         """Cancel a job: now if it waits, at its next step if it runs. One that has ended stays as it is."""
         return _job(service.jobs.cancel(job_id, principal_of(request).owner))
@@ -97,7 +97,7 @@ def _accept(service: Service, body: bytes, asker: Principal, key: str | None) ->
 
 
 def _add_looking(routes: APIRouter, service: Service) -> None:
-    @routes.get("", responses={200: {"model": schemas.JobList}, **errors(404, 422)})
+    @routes.get("", responses={**is_a(schemas.JobList), **errors(404, 422)})
     def find(
         request: Request,
         state: Annotated[
@@ -128,12 +128,15 @@ def _add_looking(routes: APIRouter, service: Service) -> None:
         jobs = [job_record(job) for job in page.jobs]
         return JSONResponse({"v": NATIVE_VERSION, "jobs": jobs, "next": page.next})
 
-    @routes.get("/{job_id}", responses={200: {"model": schemas.Job}, **errors(404, 422)})
+    @routes.get("/{job_id}", responses={**is_a(schemas.Job), **errors(404, 422)})
     def get(request: Request, job_id: JobId) -> Response:
         """A job as it is now."""
         return _job(service.jobs.get(job_id, principal_of(request).owner))
 
-    @routes.get("/{job_id}/request", responses={200: {"model": dict[str, Any]}, **errors(404, 422)})
+    @routes.get(
+        "/{job_id}/request",
+        responses={200: {"model": dict[str, Any], "description": "The request."}, **errors(404, 422)},
+    )
     def request_of(request: Request, job_id: JobId) -> Response:
         """What was asked for, complete, pictures as base64."""
         return JSONResponse(request_record(service.jobs.request_of(job_id, principal_of(request).owner)))

@@ -78,13 +78,12 @@ def own_names(*more: str) -> tuple[str, ...]:
 
 
 def fingerprint_of(certificate: Path) -> str:
-    """SHA-256 of the first certificate in a PEM file, as clients show it: `AB:CD:...`."""
+    """SHA-256 of the first certificate in a PEM file, in hex, as clients of sdenv show it."""
     import hashlib
 
     text = certificate.read_text(encoding="ascii")
     first = text[: text.index("-----END CERTIFICATE-----") + len("-----END CERTIFICATE-----")]
-    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(first[first.index("-----BEGIN") :])).hexdigest().upper()
-    return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first[first.index("-----BEGIN") :])).hexdigest()
 
 
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
