@@ -45,12 +45,13 @@ class KeptFailures:
         return digest.hexdigest()
 
     def keep(self, key: str, error: SdenvError) -> None:
-        """Keeps a failure, if it came after work."""
+        """Keeps what a failure says, if it came after work; not its traceback, which holds whole requests."""
         if error.kind in _EXPENSIVE:
             self._forget_old()
             if len(self._kept) >= MOST_FAILURES:
                 self._kept.popitem(last=False)
-            self._kept[key] = (self._clock() + KEPT_S, error)
+            said = type(error)(error.what, error.why, error.hint)
+            self._kept[key] = (self._clock() + KEPT_S, said)
             self._kept.move_to_end(key)
 
     def find(self, key: str) -> SdenvError | None:
