@@ -24,7 +24,7 @@ from sdenv.servers.http.safe_json import SafeJSON, header_text
 from sdenv.servers.http.waiting import run_to_end
 
 IGNORED: Final = "X-Sdenv-Ignored"
-NOTICES: Final = "X-Sdenv-Notices"
+NOTICES: Final = "X-Sdenv-Notice"
 
 
 class HasOptions(Protocol):

@@ -31,7 +31,7 @@ from sdenv.servers.http.statuses import NATIVE, headers_of, status_of
 DIALECT: Final = "seed"
 PREFIXES: Final = ("/server", "/image")
 IGNORED: Final = "X-Sdenv-Ignored"
-NOTICES: Final = "X-Sdenv-Notices"
+NOTICES: Final = "X-Sdenv-Notice"
 
 
 class GenerateBody(BaseModel):

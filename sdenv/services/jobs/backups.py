@@ -20,7 +20,7 @@ from uuid import UUID
 from sdenv.core.errors import PeerBrokeProtocol
 from sdenv.protocols.seed import Result, backup_line, of_backup_line
 from sdenv.services.jobs.types import Retention
-from sdenv.services.whole_files import hidden_sibling, remove_quietly, write_error
+from sdenv.services.whole_files import hidden_sibling, remove_quietly, sync_folder, write_error
 
 FOLDER: Final = "disk_backups"
 """Its name, as the seed has it; beside the other data, not beside the code."""
@@ -204,6 +204,7 @@ class Backups:
                 _write_synced(file, lines)
             path = self._free_name(folder)
             hidden.rename(path)
+            sync_folder(folder)
         except OSError as error:
             raise write_error(folder, error) from error
         finally:

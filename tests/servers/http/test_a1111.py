@@ -214,7 +214,7 @@ def test_what_is_left_out_is_named_in_headers_and_info(address: Address) -> None
     answer = call(address, "POST", f"{API}/txt2img", body)
     notes = json.loads(answer.record()["info"])["extra_generation_params"]["Notes"]
     assert answer.headers["x-sdenv-ignored"] == "url, tiling, bad??name"
-    assert "hires" in answer.headers["x-sdenv-notices"]
+    assert "hires" in answer.headers["x-sdenv-notice"]
     assert "hires" in notes
     assert "tiling" in notes
 
@@ -254,7 +254,7 @@ def test_an_unknown_model_is_the_default_one_unless_the_server_is_strict() -> No
     with http_server() as address:
         answer = call(address, "POST", f"{API}/txt2img", body)
         assert json.loads(answer.record()["info"])["sd_model_name"] == "mosaic"
-        assert "dall-e-3" in answer.headers["x-sdenv-notices"]
+        assert "dall-e-3" in answer.headers["x-sdenv-notice"]
     with http_server(strict_models=True) as address:
         assert call(address, "POST", f"{API}/txt2img", body).status == 422
 

@@ -275,7 +275,7 @@ def test_unknown_fields_are_ignored_and_named(address: Address) -> None:
 def test_what_was_changed_is_named(address: Address) -> None:
     answer = call(address, "POST", GENERATE, {"prompt": "a", "width": 67, "height": 64, "steps": 1})
     assert answer.status == 200
-    assert "67x64" in answer.headers["x-sdenv-notices"]
+    assert "67x64" in answer.headers["x-sdenv-notice"]
     picture = result(address, answer.record()["generation_uuid"])["data"]
     assert size_of(ImageData.from_bytes(base64.b64decode(picture))) == (67, 64)
 
