@@ -20,7 +20,8 @@ class Metrics:
     """The numbers of one server; a `JobObserver`, called from the threads that run jobs."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a second number for each, which nobody asks for
+        # A second number for each, which nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves its type out
         self._registry = CollectorRegistry()
         own: dict[str, Any] = {"registry": self._registry, "namespace": "sdenv"}
         self._accepted = Counter("jobs_accepted", "Jobs that were accepted.", ["dialect"], **own)
