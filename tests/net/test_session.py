@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -357,8 +358,10 @@ def test_a_cancel_ends_it_at_once(phase: str) -> None:
         session = session_to(port, scheme, timeout_s=PATIENCE_S).interruptible(interrupt)
         asking = threading.Thread(target=ask_after, args=(connected, interrupt))
         asking.start()
+        began_s = time.monotonic()
         with pytest.raises(Cancelled):
             session.exchange(Call(method="POST", path="/", body=b"x" * 16_000_000))
+        assert time.monotonic() - began_s < PATIENCE_S / 2, "only the silence limit has ended it"
         hold.set()
         asking.join()
 
