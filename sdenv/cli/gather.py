@@ -6,14 +6,14 @@ import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Any, final
 
 from sdenv.cli.generate import GenerateFlags
 from sdenv.cli.inputs import STDIN, StdinOnce, read_lines, read_picture, read_requests
 from sdenv.core.errors import BadMask, InvalidRequest, UsageError
 from sdenv.core.image import ImageData, size_of
 from sdenv.core.request import GenerationRequest, parse_request
-from sdenv.services.metadata import read_metadata
+from sdenv.services.metadata import FITTED_TO, read_metadata
 from sdenv.services.preferences import parse_size
 from sdenv.services.settings import Settings
 
@@ -53,10 +53,6 @@ class Made:
     asked: GenerationRequest
     done: GenerationRequest
     fitted: bool = False
-
-
-FITTED_TO: Final = "fitted_to"
-"""Key in a picture's `made_with` under which `--fit` keeps the size that was asked for."""
 
 
 def gather(flags: GenerateFlags, settings: Settings) -> list[Wanted]:

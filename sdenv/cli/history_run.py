@@ -8,7 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
-from sdenv.cli.gather import FITTED_TO, Made
+from sdenv.cli.gather import Made
 from sdenv.cli.generate import GenerateFlags
 from sdenv.cli.history import ListFlags, PruneFlags, SearchFlags, ShowFlags
 from sdenv.cli.jobids import every_job, find_job
@@ -21,6 +21,7 @@ from sdenv.core.errors import UnknownJob, UsageError
 from sdenv.core.job_record import JobRecord
 from sdenv.core.request import GenerationRequest, parse_request
 from sdenv.services.jobs import History, JobQuery, Retention
+from sdenv.services.metadata import FITTED_TO
 from sdenv.services.preferences import parse_size
 
 _PICTURE_FIELDS: Final = frozenset({"init_image", "mask", "controls", "references"})

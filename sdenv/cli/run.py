@@ -7,7 +7,7 @@ from typing import final
 
 from sdenv.cli.dry_run import dry_run, with_fit_hint
 from sdenv.cli.errors import ErrorStyle, show_error
-from sdenv.cli.gather import FITTED_TO, Made, Wanted, gather, gather_again
+from sdenv.cli.gather import Made, Wanted, gather, gather_again
 from sdenv.cli.generate import GenerateFlags
 from sdenv.cli.output import STDOUT, print_json, print_path
 from sdenv.cli.pairs import key_values
@@ -31,6 +31,7 @@ from sdenv.core.request import GenerationRequest
 from sdenv.services.choose import Chosen, choose_backend
 from sdenv.services.engine import Engine, Job
 from sdenv.services.files import PictureFacts, PictureWriter
+from sdenv.services.metadata import FITTED_TO
 from sdenv.services.preferences import MACHINE_SIDES_PX
 from sdenv.services.settings import Settings, load_settings
 

@@ -38,6 +38,8 @@ from sdenv.protocols.provenance import (
 
 OWN: Final = "sdenv"
 PARAMETERS: Final = "parameters"
+FITTED_TO: Final = "fitted_to"
+"""Key in a picture's `made_with` that keeps the size that was asked for, where it was fitted to that."""
 
 _EXIF_DIRECTORY: Final = 0x8769
 _USER_COMMENT: Final = 0x9286

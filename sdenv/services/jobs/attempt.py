@@ -26,8 +26,8 @@ from sdenv.services.jobs.results import Results, facts_of
 from sdenv.services.jobs.rows import Ticket
 from sdenv.services.jobs.store import End, Store, now
 from sdenv.services.jobs.types import JobObserver
+from sdenv.services.metadata import FITTED_TO
 
-FITTED_TO: Final = "fitted_to"  # the word of `made_with` that `--from` reads
 _INPUTS: Final = ("init_image", "mask", "controls", "references")
 
 
