@@ -41,7 +41,7 @@ def not_reached(error: OSError, place: Place, url: str) -> ConnectionFailed:
         return ConnectionFailed(
             f"Nothing listens at {url}.",
             why=_other_port(place),
-            hint=f"There: sdenv serve http --port {place.port}",
+            hint="There: sdenv serve http" + ("" if url.startswith("unix:") else f" --port {place.port}"),
         )
     return ConnectionFailed(f"{url} cannot be reached.", why=f"{_reason(error)}.", hint=_other_port(place))
 

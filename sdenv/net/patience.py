@@ -71,9 +71,10 @@ class Patience:
 
     def _given_up(self, error: ConnectionFailed) -> ConnectionFailed:
         url = self._session.url
+        named = "" if url.startswith("unix:") else f" -b {url}"
         return ConnectionFailed(
             f"The connection to {url} was lost, and the server has not come back within "
             f"{self._reconnect_s:g} s.",
             why=error.what,
-            hint=f"What it has accepted is not lost. When it is back: sdenv jobs list -b {url}",
+            hint=f"What it has accepted is not lost. When it is back: sdenv jobs list{named}",
         )

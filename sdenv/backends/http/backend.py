@@ -11,6 +11,7 @@ from sdenv.core.capabilities import Capabilities
 from sdenv.core.events import Notice
 from sdenv.core.request import GenerationRequest
 from sdenv.core.result import GenerationResult
+from sdenv.net.interrupt import Interrupt
 from sdenv.net.native_client import NativeClient, NotNative
 from sdenv.net.session import Session
 
@@ -52,26 +53,33 @@ class HttpBackend(Backend):
             ConnectionFailed: Nothing listens there, or what listens is no server of sdenv or its seed.
             Denied: The token is missing or wrong, or the certificate has changed.
         """
-        try:
-            status = self.client().status().backend
-        except NotNative as error:
-            status = self._seed.status(error)
-            self._is_seed = True
-        else:
-            self._is_seed = False
+        status = self._asked(self._session)
         can = status.capabilities
         can = replace(can, controls=can.controls & _CONTROLS)
         return replace(status, name=self._settings.shown_as, capabilities=can)
+
+    def _asked(self, session: Session) -> BackendStatus:
+        """What the server says of itself, in the better dialect that it speaks."""
+        try:
+            status = NativeClient(session).status().backend
+        except NotNative as error:
+            status = self._seed(session).status(error)
+            self._is_seed = True
+        else:
+            self._is_seed = False
+        return status
 
     def generate(self, request: GenerationRequest, context: JobContext) -> GenerationResult:
         """Submits the request, passes on what happens to it, and fetches the pictures."""
         context.check()
         if self._is_seed is None:
-            self.probe()
+            interrupt = Interrupt()
+            with context.on_cancel(interrupt.ask):
+                self._asked(self._session.interruptible(interrupt))
         for notice in self._take_notices():
             context.emit(notice)
         if self._is_seed:
-            return self._seed.generate(request, context)
+            return self._seed(self._session).generate(request, context)
         settings = self._settings
         return NativeJob(
             self.client(),
@@ -88,11 +96,10 @@ class HttpBackend(Backend):
         greetings = (Notice("warm", greeting),) if greeting else ()
         return (*greetings, *self._session.notices())
 
-    @property
-    def _seed(self) -> "SeedClient":
+    def _seed(self, session: Session) -> "SeedClient":
         from sdenv.backends.http.seed import SeedClient  # few servers need it
 
-        return SeedClient(self._session, self._settings.shown_as, self._settings.busy_s)
+        return SeedClient(session, self._settings.shown_as, self._settings.busy_s)
 
     def close(self) -> None:
         """Closes the connections."""

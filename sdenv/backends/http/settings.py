@@ -34,7 +34,7 @@ class HttpBackendSettings(BackendSettings):
         greeting: What to tell the user with the first job; "" = nothing.
     """
 
-    url: str = "http://localhost"
+    url: str = "http://localhost:9090"
     token: SecretStr | None = None
     token_file: Path | None = None
     fingerprint: str | None = None

@@ -1,6 +1,8 @@
 """The backend `http` when things go wrong between it and its server; the contract is in the matrix."""
 
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -306,6 +308,24 @@ def test_a_token_is_asked_for() -> None:
         with_token = http_client(address, token="right")
         assert with_token.generate(REQUEST, Recorder()).images
         with_token.close()
+
+
+def test_a_cancel_before_the_server_has_said_what_it_speaks_is_at_once() -> None:
+    reached = threading.Event()
+
+    def never_answer(connection: socket.socket) -> None:
+        reached.set()
+        silent(connection)
+
+    with raw_server(never_answer) as port:
+        client = http_client(Address(port=port), timeout_s=PATIENCE_S)
+        working = Working(client)
+        assert reached.wait(PATIENCE_S)
+        began_s = time.monotonic()
+        working.recorder.cancel()
+        assert isinstance(working.end(), Cancelled)
+        assert time.monotonic() - began_s < PATIENCE_S / 2
+        client.close()
 
 
 @pytest.mark.parametrize("answer", [saying(http_answer("200 OK", b"<html></html>")), silent])
