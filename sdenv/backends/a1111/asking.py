@@ -10,6 +10,7 @@ from sdenv.core.errors import SdenvError
 from sdenv.net.exchange import Answer, Call
 from sdenv.net.interrupt import Interrupt
 from sdenv.net.session import Session
+from sdenv.protocols import a1111
 
 _LONGEST_S: Final = 7 * 86_400.0
 """No limit of its own: whether the server lives is seen from the answers to polls."""
@@ -30,7 +31,7 @@ class LongCall:
         self._interrupt = Interrupt()
         self._session = session.interruptible(self._interrupt)
         data = json.dumps(body, allow_nan=False).encode()
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", a1111.EXACT_HEADER: "true"}
         self._call = Call(
             method="POST", path=path, body=data, headers=headers, answer_s=_LONGEST_S, repeatable=False
         )

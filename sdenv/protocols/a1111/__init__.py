@@ -6,6 +6,7 @@ The facts are in docs/reference/dialects.md. One module for each kind of message
 from sdenv.protocols.a1111.answers import Answer, Made, answer_of, answer_record, resolved_of
 from sdenv.protocols.a1111.asking import Ask, Known, ask_of
 from sdenv.protocols.a1111.errors import error_body, error_in, status_by_code
+from sdenv.protocols.a1111.fields import EXACT_HEADER
 from sdenv.protocols.a1111.infotext import infotext_record
 from sdenv.protocols.a1111.inputs import InitImageMissing
 from sdenv.protocols.a1111.options import FORMATS, Options, overridden
@@ -26,6 +27,7 @@ DEFAULT_PORT = 7860
 __all__ = [
     "CARRIES",
     "DEFAULT_PORT",
+    "EXACT_HEADER",
     "FORMATS",
     "PREFIX",
     "Answer",

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from sdenv.core.errors import InvalidRequest
 from sdenv.core.request import MAX_COUNT, MAX_SEED, GenerationRequest
-from sdenv.protocols.a1111.fields import IMG2IMG, STRICT, TXT2IMG, echo, ignored_names
+from sdenv.protocols.a1111.fields import IMG2IMG, TXT2IMG, echo, ignored_names
 from sdenv.protocols.a1111.inputs import pictures_of
 from sdenv.protocols.a1111.names import sampler_and_schedule
 from sdenv.protocols.a1111.options import Options, overridden
@@ -32,7 +32,7 @@ class Ask:
         options: The settings for this job.
         send_images: Whether the pictures go into the answer.
         task: What the client calls it; "" = nothing.
-        strict: Refuse what cannot be done.
+        exact: Refuse what cannot be done.
     """
 
     request: GenerationRequest
@@ -42,7 +42,7 @@ class Ask:
     options: Options = field(default_factory=Options)
     send_images: bool = True
     task: str = ""
-    strict: bool = False
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,20 @@ class Known:
     samplers: Sequence[str] | None = None
 
 
-def ask_of(body: Body, *, img2img: bool, options: Options = Options(), known: Known = Known()) -> Ask:  # noqa: B008 - frozen
+def ask_of(
+    body: Body,
+    *,
+    img2img: bool,
+    exact: bool = False,
+    options: Options = Options(),  # noqa: B008 - frozen
+    known: Known = Known(),
+) -> Ask:
     """What a body asks for.
 
     Args:
         body: As it came.
         img2img: Whether it was posted there.
+        exact: Refuse what cannot be done, and change nothing on the way.
         options: The settings in force.
         known: Names that the backend has.
 
@@ -74,19 +82,18 @@ def ask_of(body: Body, *, img2img: bool, options: Options = Options(), known: Kn
         BadImage: The init image or the mask is no picture, or a URL.
         InvalidRequest: A script is asked for.
     """
-    strict = truth(body, STRICT, False)
     if script := text(body, "script_name"):
         raise InvalidRequest(f"Script '{script[:60]}' not found", why="This server runs no scripts.")
     settings, left_out = overridden(options, table(body, "override_settings"), known.models)
     fields = IMG2IMG if img2img else TXT2IMG
-    values, notes = _values(body, settings, known, img2img=img2img, strict=strict)
-    if strict and "CLIP_stop_at_last_layers" in table(body, "override_settings"):
+    values, notes = _values(body, settings, known, img2img=img2img, exact=exact)
+    if exact and "CLIP_stop_at_last_layers" in table(body, "override_settings"):
         values["clip_skip"] = settings.clip_skip
     if img2img:
         strength = values.pop("strength")
         _checked(values)  # before a picture is brought to a size that may be far too large
         size = (values["width"], values["height"])
-        values |= {"strength": strength, **pictures_of(body, size, strict=strict)}
+        values |= {"strength": strength, **pictures_of(body, size, exact=exact)}
     ignored = (*ignored_names(body, fields), *left_out, *_scripts(table(body, "alwayson_scripts")))
     return Ask(
         request=_checked(values),
@@ -96,19 +103,19 @@ def ask_of(body: Body, *, img2img: bool, options: Options = Options(), known: Kn
         options=settings,
         send_images=truth(body, "send_images", True),
         task=text(body, "force_task_id"),
-        strict=strict,
+        exact=exact,
     )
 
 
 def _values(
-    body: Body, options: Options, known: Known, *, img2img: bool, strict: bool
+    body: Body, options: Options, known: Known, *, img2img: bool, exact: bool
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The request's fields but the pictures, and what was changed on the way."""
     base = request_values(decode_parameters(text(body, "infotext"))) if body.get("infotext") else {}
     if not img2img:
         base.pop("strength", None)
     said = _Said(body, base)
-    width, height, notes = _size(said, strict)
+    width, height, notes = _size(said, exact)
     batch = whole(body, "batch_size", 1)
     count = batch * whole(body, "n_iter", 1)
     if batch < 1 or not 1 <= count <= MAX_COUNT:
@@ -164,12 +171,12 @@ class _Said:
         return self.body if self.body.get(name) is not None else {name: self.base.get(ours)}
 
 
-def _size(said: _Said, strict: bool) -> tuple[int, int, tuple[str, ...]]:
+def _size(said: _Said, exact: bool) -> tuple[int, int, tuple[str, ...]]:
     """Both sides, rounded down to a multiple of 8 (OURS-16), and a note where they were."""
     width = said.whole("width", "width", TXT2IMG["width"])
     height = said.whole("height", "height", TXT2IMG["height"])
     rounded = tuple(side - side % MULTIPLE_PX if side >= MULTIPLE_PX else side for side in (width, height))
-    if strict or rounded == (width, height):
+    if exact or rounded == (width, height):
         return width, height, ()
     note = f"The size {width}x{height} is rounded down to {rounded[0]}x{rounded[1]}."
     return rounded[0], rounded[1], (note,)

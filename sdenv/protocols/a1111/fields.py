@@ -88,8 +88,8 @@ IMG2IMG: Final[Mapping[str, Any]] = {
     "include_init_images": False,
 }
 
-STRICT: Final = "sdenv_strict"
-"""Our own client says it: refuse what cannot be done, as the native API does. AUTOMATIC1111 ignores it."""
+EXACT_HEADER: Final = "X-Sdenv-Exact"
+"""Our own client sends it: refuse what cannot be done, as the native API does. AUTOMATIC1111 ignores it."""
 
 _USED: Final = frozenset(
     {
@@ -106,7 +106,7 @@ _USED: Final = frozenset(
     | {"enable_hr", "hr_scale", "hr_second_pass_steps", "hr_resize_x", "hr_resize_y", "init_images", "mask"}
     | {"resize_mode", "mask_blur", "mask_blur_x", "mask_blur_y", "inpainting_mask_invert"}
     | {"include_init_images", "disable_extra_networks", "script_name", "send_images", "force_task_id"}
-    | {"alwayson_scripts", STRICT}
+    | {"alwayson_scripts"}
 )
 """Fields that are mapped, one by one, elsewhere."""
 

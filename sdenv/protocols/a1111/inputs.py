@@ -17,13 +17,13 @@ class InitImageMissing(InvalidRequest):
         super().__init__("Init image not found")
 
 
-def pictures_of(body: Body, size: tuple[int, int], *, strict: bool) -> dict[str, Any]:
+def pictures_of(body: Body, size: tuple[int, int], *, exact: bool) -> dict[str, Any]:
     """Init image and mask, brought into shape, as fields of the request.
 
     Args:
         body: As it came.
         size: Width and height in pixels of the picture to make; within the limits.
-        strict: Leave them as they came.
+        exact: Leave them as they came.
 
     Raises:
         InitImageMissing: There is no init image.
@@ -35,7 +35,7 @@ def pictures_of(body: Body, size: tuple[int, int], *, strict: bool) -> dict[str,
         raise InitImageMissing
     init = _picture(images[0], "init_images.0")
     mask = None if body.get("mask") in (None, "") else _picture(body["mask"], "mask")
-    if strict:
+    if exact:
         return {"init_image": init, "mask": mask}
     mode = whole(body, "resize_mode", 0)
     if mode not in MODES:

@@ -6,7 +6,6 @@ from typing import Any, Final
 from sdenv.core.capabilities import Mismatch
 from sdenv.core.request import MAX_SEED, GenerationRequest
 from sdenv.core.samplers import AUTOMATIC
-from sdenv.protocols.a1111.fields import STRICT
 from sdenv.protocols.a1111.names import scheduler_name
 from sdenv.protocols.inline import as_base64
 
@@ -77,7 +76,6 @@ def body_of(request: GenerationRequest, *, task: str = "") -> dict[str, Any]:
         "send_images": True,
         "save_images": False,
         "force_task_id": task or None,
-        STRICT: True,
     }
     more = _img2img(request) if request.init_image is not None else _hires(request)
     return {name: value for name, value in (body | more).items() if value is not None}

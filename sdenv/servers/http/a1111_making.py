@@ -62,7 +62,8 @@ class Making:
             SdenvError: It is refused, or has failed.
         """
         asker = principal_of(request)
-        ask = await asyncio.to_thread(self._asked, body, img2img)
+        exact = request.headers.get(a1111.EXACT_HEADER, "").casefold() == "true"
+        ask = await asyncio.to_thread(self._asked, body, img2img, exact)
         parts: list[_Part] = []
         wanted: GenerationRequest | None = ask.request
         while wanted is not None:
@@ -78,11 +79,12 @@ class Making:
                 self._skipped.add(job.id)
             self._service.jobs.cancel(job.id, owner)
 
-    def _asked(self, body: Mapping[str, Any], img2img: bool) -> a1111.Ask:
+    def _asked(self, body: Mapping[str, Any], img2img: bool, exact: bool) -> a1111.Ask:
         status = self._settings.status()
         samplers = status.capabilities.samplers
         known = a1111.Known(lists.names_of(status), samplers)
-        ask = a1111.ask_of(body, img2img=img2img, options=self._settings.options, known=known)
+        options = self._settings.options
+        ask = a1111.ask_of(body, img2img=img2img, exact=exact, options=options, known=known)
         if self._service.settings.strict_models:
             status.model(ask.request.model)
         return ask
@@ -97,7 +99,7 @@ class Making:
             asker,
             dialect=DIALECT,
             durable=False,
-            allow_degraded=not ask.strict,
+            allow_degraded=not ask.exact,
             preview_every=ask.options.preview_every,
         )
         self._watching.name(accepted.job.id, ask.task)

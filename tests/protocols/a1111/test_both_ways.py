@@ -65,9 +65,9 @@ def test_what_our_client_says_is_what_our_server_reads(request: GenerationReques
     known = a1111.Known(models=("mosaic", "mosaic-native"), samplers=None)
     part = next(a1111.parts_of(request))
     body = json.loads(json.dumps(a1111.body_of(part, task="t")))
-    ask = a1111.ask_of(body, img2img=part.init_image is not None, known=known)
+    ask = a1111.ask_of(body, img2img=part.init_image is not None, exact=True, known=known)
     assert ask.request == part
-    assert ask.strict
+    assert ask.exact
     assert ask.task == "t"
     assert not ask.ignored
     assert not ask.notes

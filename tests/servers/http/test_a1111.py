@@ -507,3 +507,10 @@ def test_many_clients_at_once_get_their_own_pictures(address: Address) -> None:
     for thread in threads:
         thread.join(PATIENCE_S)
     assert seeds == [0] * 8
+
+
+def test_a_client_may_ask_for_refusals_instead_of_changes(address: Address) -> None:
+    headers = {**JSON, "X-Sdenv-Exact": "true"}
+    for body in ({**SMALL, "width": 67}, {**SMALL, "enable_hr": True}):
+        answer = call(address, "POST", f"{API}/txt2img", body, headers)
+        assert answer.status in (400, 422)
