@@ -4,7 +4,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from threading import RLock
+from threading import RLock, Timer
 from typing import final
 
 from sdenv.core.errors import Cancelled
@@ -60,6 +60,20 @@ class Interrupt:
         finally:
             with self._lock:
                 self._sockets.remove(connection)
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[Interrupt]:
+    """An interrupt that is asked after so many seconds, unless the context ends before."""
+    interrupt = Interrupt()
+    limit = Timer(seconds, interrupt.ask)
+    limit.daemon = True
+    limit.start()
+    try:
+        yield interrupt
+    finally:
+        limit.cancel()
+        limit.join()
 
 
 def shut(connection: socket.socket) -> None:

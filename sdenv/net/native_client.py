@@ -1,7 +1,6 @@
 """A client of sdenv's own API: every call of `/sdenv/v1`, errors as they were on the server."""
 
 import json
-import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ from sdenv.core.job_record import JobRecord, JobState
 from sdenv.core.request import GenerationRequest, parse_request_json
 from sdenv.net.answers import checked, speaks_native
 from sdenv.net.exchange import Answer, Call
-from sdenv.net.interrupt import Interrupt
+from sdenv.net.interrupt import Interrupt, limited
 from sdenv.net.job_events import JobEvent, followed
 from sdenv.net.native_answers import JobsFound, jobs_found_of, picture_in
 from sdenv.net.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S, RECONNECT_S, OnLost, Patience
@@ -44,11 +43,7 @@ class SpeaksNative(Protocol):
     """A backend whose server speaks sdenv's own API."""
 
     def client(self) -> "NativeClient":
-        """A client that shares its connections.
-
-        Raises:
-            UnsupportedError: The server speaks the seed dialect only.
-        """
+        """A client that shares its connections; asks nothing."""
 
 
 @final
@@ -196,15 +191,8 @@ class NativeClient:
     @contextmanager
     def shortly(self) -> "Iterator[NativeClient]":
         """The same, over the same connections, with calls that end within two seconds in all."""
-        interrupt = Interrupt()
-        limit = threading.Timer(_CANCEL_S, interrupt.ask)
-        limit.daemon = True
-        limit.start()
-        try:
-            yield NativeClient(self._session.interruptible(interrupt), reconnect_s=self._reconnect_s)
-        finally:
-            limit.cancel()
-            limit.join()
+        with limited(_CANCEL_S) as interrupt:
+            yield self.interruptible(interrupt)
 
     def remove(self, job_id: str) -> None:
         """Removes a job that has ended, with its pictures.
@@ -289,8 +277,8 @@ class NativeClient:
                 return job
             if deadline is not None and time.monotonic() >= deadline:
                 raise NoStepInTime(f"The job {job_id} has not ended within {timeout_s:g} s.")
-            left_s = pause_s if deadline is None else deadline - time.monotonic()
-            self._session.wait(max(0.0, min(pause_s, left_s)))
+            left_s = pause_s if deadline is None else max(0.0, deadline - time.monotonic())
+            self._session.wait(min(pause_s, left_s))
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def close(self) -> None:
