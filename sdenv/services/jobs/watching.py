@@ -50,7 +50,10 @@ class Watching:
             channel = self._channel(job_id, owner, stack)
             if channel is None or channel.first_attempt > 1:
                 preview = self._live.last_preview(job_id)
-                for event in await asyncio.to_thread(self._reading.log, job_id):
+                kept = await asyncio.to_thread(self._reading.log, job_id)
+                if channel is None and not kept:  # it was removed in this very moment
+                    await asyncio.to_thread(self.check, job_id, owner)
+                for event in kept:
                     earlier = position_of(event.id)
                     if earlier > place and (channel is None or earlier[0] < channel.first_attempt):
                         yield preview if preview is not None and preview.id == event.id else event

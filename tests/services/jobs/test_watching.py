@@ -68,6 +68,23 @@ def test_an_unknown_job_cannot_be_watched(tmp_path: Path) -> None:
         watched(jobs, "01J00000000000000000000000")
 
 
+def test_a_job_that_is_removed_just_before_it_is_read_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as jobs:
+        job = done(jobs)
+        jobs.drain(PATIENCE_S)
+        read = jobs._reading.log
+
+        def remove_and_read(job_id: str) -> tuple[LoggedEvent, ...]:
+            jobs.remove(job_id)
+            return read(job_id)
+
+        monkeypatch.setattr(jobs._reading, "log", remove_and_read)
+        with pytest.raises(UnknownJob):
+            watched(jobs, job.id)
+
+
 def test_a_waiting_job_can_be_watched_up_to_its_end(tmp_path: Path) -> None:
     gate = Gate()
     with opened(tmp_path, Scripted(gate)) as jobs:
