@@ -40,6 +40,8 @@ def test_the_end_of_a_process_is_told_in_words(code: int | None, text: str) -> N
     [
         (CRASH, "Fatal Python error: Segmentation fault"),
         (RAISED, "RuntimeError: CUDA error: an illegal memory access was encountered"),
+        (RAISED.rpartition("\n")[0], "loading"),
+        (CRASH.partition("\n")[2], ""),
         ("  \n\n", ""),
         ("", ""),
         ("x" * 1000, "x" * 200),
