@@ -26,7 +26,7 @@ $(VENV)/.python:
 	@touch $@
 
 $(VENV)/.local: $(VENV)/.python pyproject.toml constraints.txt
-	@$(PIP) install --quiet --editable '.[local]'
+	@$(PIP) install --quiet --editable '.[local,serve]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.local
