@@ -6,22 +6,19 @@ ready yet. The rules that make a dependable client out of that are in docs/refer
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Final, final
 from uuid import UUID
 
+from sdenv.backends.http import seed_questions as ask
 from sdenv.backends.http.seed_pictures import resolved_from
 from sdenv.core.backend import BackendStatus, JobContext
 from sdenv.core.capabilities import Capabilities
 from sdenv.core.errors import (
     Busy,
-    ConnectionFailed,
-    Denied,
     FailedError,
-    InvalidRequest,
     PeerBrokeProtocol,
     SdenvError,
     WorkerLost,
@@ -30,14 +27,10 @@ from sdenv.core.events import Notice, PhaseStarted, PictureReady, RequestResolve
 from sdenv.core.request import GenerationRequest, Task
 from sdenv.core.result import GenerationResult
 from sdenv.net.answers import retry_after_s
-from sdenv.net.exchange import Answer
 from sdenv.net.failures import ConnectionLost
 from sdenv.net.interrupt import Interrupt
 from sdenv.net.session import Session
 from sdenv.protocols import seed
-
-STATUS: Final = "/server/status"
-GENERATE: Final = "/image/generate"
 
 CAPABILITIES: Final = Capabilities(
     tasks=frozenset({Task.TEXT_TO_IMAGE}),
@@ -120,7 +113,7 @@ class SeedClient:
             ConnectionFailed: It cannot be reached.
         """
         try:
-            _is_available(self._session)
+            ask.is_available(self._session)
         except (PeerBrokeProtocol, FailedError) as error:
             raise otherwise from error
         return BackendStatus(self._shown_as, "seed", (), CAPABILITIES)
@@ -154,15 +147,15 @@ class SeedClient:
         for pause_s in self._pace.retries():
             sent_at = datetime.now(UTC)
             try:
-                answer = session.post(GENERATE, body)
+                answer = session.post(ask.GENERATE, body)
             except ConnectionLost as error:
                 return self._found_again(session, request.prompt, sent_at, error)
             if answer.status != 429:
-                return seed.accepted_of(_checked(answer).json())
+                return seed.accepted_of(ask.checked(answer).json())
             told_s = retry_after_s(answer)
             wait_s = pause_s if told_s is None else max(told_s, 0.05)
             if deadline_s is not None and time.monotonic() + wait_s > deadline_s:
-                raise Busy(f"{session.url} is busy.", why=_detail(answer), retry_after_s=told_s)
+                raise Busy(f"{session.url} is busy.", why=ask.detail(answer), retry_after_s=told_s)
             session.wait(wait_s)
         raise AssertionError("the pauses never end")
 
@@ -173,8 +166,8 @@ class SeedClient:
         """
         known: frozenset[UUID] | None = None
         for round_number, pause_s in enumerate(self._pace.polls()):
-            available = _is_available(session)
-            found, server_now = _results(session, prompt)
+            available = ask.is_available(session)
+            found, server_now = ask.results(session, prompt)
             if known is None:
                 since = sent_at + (server_now - datetime.now(UTC)) - _SLACK
                 begun = {each.uuid for each in found if since <= each.created_time <= server_now + _SLACK}
@@ -190,9 +183,9 @@ class SeedClient:
         """The result, once it is there."""
         free_since_s: float | None = None
         for pause_s in self._pace.polls():
-            if result := _result(session, uuid):
+            if result := ask.result(session, uuid):
                 return result
-            if not _is_available(session):
+            if not ask.is_available(session):
                 free_since_s = None
             elif free_since_s is None:
                 free_since_s = time.monotonic()
@@ -225,72 +218,6 @@ def _handed_over(
         made_with=dict(made.made_with),
         seconds=seconds,
     )
-
-
-# Single questions
-
-
-def _is_available(session: Session) -> bool:
-    return seed.is_available_of(_checked(session.get(STATUS)).json())
-
-
-def _result(session: Session, uuid: UUID) -> seed.Result | None:
-    """The result of this id; None = it is not there, or not yet."""
-    answer = _patiently(session, lambda: session.get(f"{GENERATE}?generation_uuid={uuid}"))
-    found = [each for each in seed.results_of(_checked(answer).json()) if each.uuid == uuid]
-    return found[0] if found else None
-
-
-def _results(session: Session, prompt: str) -> tuple[list[seed.Result], datetime]:
-    """All results of a prompt, and the server's time."""
-    answer = _checked(session.get(GENERATE))
-    try:
-        server_now = parsedate_to_datetime(answer.headers.get("date", ""))
-    except ValueError:
-        server_now = datetime.now(UTC)
-    if server_now.tzinfo is None:
-        server_now = server_now.replace(tzinfo=UTC)
-    return [each for each in seed.results_of(answer.json()) if each.prompt == prompt], server_now
-
-
-def _patiently(session: Session, ask: Callable[[], Answer]) -> Answer:
-    """An answer to a question that may be repeated; one lost connection is nothing yet."""
-    try:
-        return ask()
-    except ConnectionFailed:
-        session.wait(1.0)
-        return ask()
-
-
-def _checked(answer: Answer) -> Answer:
-    """The answer, if it is a good one."""
-    if answer.status == 200:
-        return answer
-    raise _error_in(answer)
-
-
-def _error_in(answer: Answer) -> SdenvError:
-    why = _detail(answer)
-    if answer.status in (401, 403):
-        return Denied(f"{answer.url} wants a token.", why=why, hint="-O token_file=FILE")
-    if answer.status == 422:
-        return InvalidRequest("The server refuses the request.", why=why)
-    if answer.status >= 500:
-        return FailedError("The server failed.", why=why)
-    what = f"{answer.url} does not speak the seed dialect."
-    return PeerBrokeProtocol(what, why=f"It answers {answer.status}. {why}".strip())
-
-
-def _detail(answer: Answer) -> str:
-    """FastAPI's `detail`: a text for most errors, a list for a body that is not valid."""
-    try:
-        detail = answer.record().get("detail")
-    except PeerBrokeProtocol:
-        return ""
-    if isinstance(detail, list):
-        faults = (each for each in detail if isinstance(each, dict))
-        return "; ".join(f"{'.'.join(map(str, each.get('loc', ())))}: {each.get('msg')}" for each in faults)
-    return str(detail)[:500] if detail else ""
 
 
 def _lost(url: str) -> WorkerLost:
