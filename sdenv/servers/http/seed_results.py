@@ -98,13 +98,14 @@ class SeedResults:
             self._start(self._catch_up())
 
     async def _catch_up(self) -> None:
+        # Those that have not ended first: one that ends in between is then in both lists, and not in none.
+        for job in await asyncio.to_thread(self._jobs, frozenset(JobState) - ENDED):
+            self.keep_when_ended(job.id)
         jobs = await asyncio.to_thread(self._jobs, ENDED)
         kept = set(await asyncio.to_thread(self.backups.uuids))
         for job in jobs:
             if seed.uuid_of(job.id) not in kept:
                 await self._add_quietly(job)
-        for job in await asyncio.to_thread(self._jobs, frozenset(JobState) - ENDED):
-            self.keep_when_ended(job.id)
 
     def keep_when_ended(self, job_id: str) -> None:
         """Writes the results of a job into the backups once it has ended; in the event loop."""
