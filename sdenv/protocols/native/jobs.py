@@ -45,7 +45,6 @@ def job_of(record: Record) -> JobRecord:
     Raises:
         PeerBrokeProtocol: It is not a job record.
     """
-
     return reading("a job", lambda: _job_of(record))
 
 
