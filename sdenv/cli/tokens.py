@@ -44,6 +44,8 @@ def read_tokens(path: Path) -> dict[str, dict[str, Any]]:
         if not isinstance(token, str):
             raise BadConfig(f"{name!r} in {str(path)!r} has no token.", hint=f'For example: {name} = "..."')
         found[name] = {"secret": checked_token(token, f"{path}, {name}"), **table}
+    if not found:
+        raise BadConfig(f"{str(path)!r} holds no tokens.", hint='For example: alice = "..."')
     if len({each["secret"] for each in found.values()}) < len(found):
         raise BadConfig(f"Two names in {str(path)!r} have the same token.")
     return found

@@ -190,11 +190,10 @@ def test_the_socket_of_its_user_is_there_while_it_runs() -> None:
 def test_a_file_that_holds_no_tokens_is_refused_and_never_shown(tmp_path: Path, text: str) -> None:
     path = tmp_path / "tokens"
     path.write_text(text)
-    flags = ["--tokens"] if "=" in text else ["--token-file", "--tokens"][: 1 if text else 2]
-    for flag in flags:
-        done = sdenv("serve", "-b", "fake", flag, str(path))
-        if flag == "--tokens" and not text:
+    for flag in ("--token-file", "--tokens"):
+        if flag == "--token-file" and "=" in text:
             continue
+        done = sdenv("serve", "-b", "fake", "--port", "0", flag, str(path))
         assert done.code == 2
         assert "[bad-config]" in done.stderr
         assert "the-same-token" not in done.stderr

@@ -31,6 +31,7 @@ def service(slow: SlowBackend, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("jobs")
     with Engine(slow, name="slow") as engine, Jobs(engine, folder) as jobs:
         yield Service(engine, jobs, HttpSettings(data_dir=folder), Metrics(), 8)
+        slow.let(2 * SMALL["steps"])  # whatever has gone wrong, it ends
 
 
 class Client:
