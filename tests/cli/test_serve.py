@@ -74,7 +74,7 @@ def serving(*arguments: str) -> Iterator[Serving]:
         process.stderr.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_ends_it_in_order(number: int) -> None:
     with serving() as server:
         assert server.get("/health").json() == {"status": "OK"}
@@ -98,6 +98,7 @@ def test_a_job_that_runs_may_finish_and_one_that_cannot_is_done_after_the_next_s
         server.process.terminate()
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_it_at_once() -> None:
     with serving(*SLOW, "--drain", "600") as server:
         server.running()
@@ -151,6 +152,7 @@ def test_a_port_in_use_ends_it_with_what_uses_it() -> None:
     assert "[port-in-use]" in done.stderr
 
 
+@pytest.mark.slow
 def test_two_servers_on_one_folder_the_second_refuses() -> None:
     with serving():
         done = sdenv("serve", "-b", "fake", "--port", "0")
