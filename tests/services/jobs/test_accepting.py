@@ -219,5 +219,5 @@ def test_requests_of_waiting_jobs_are_not_in_memory(tmp_path: Path) -> None:
             jobs.accept(asking(prompt="waits in the database"))
         gate.wait_until_begun()
         gc.collect()
-        kept = [each for each in gc.get_objects() if isinstance(each, GenerationRequest)]
+        kept = [each for each in gc.get_objects() if type(each) is GenerationRequest]
         assert sum(each.prompt == "waits in the database" for each in kept) <= 4  # of the one that runs
