@@ -9,6 +9,7 @@ import base64
 import binascii
 import hmac
 import ipaddress
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ OPEN_PATHS: Final = frozenset({"/", "/health", "/ready", "/login"})
 OPEN_FOLDER: Final = "/files/"
 """Below it every name is a secret of its own."""
 COOKIE: Final = "sdenv_token"
+_HOST: Final = re.compile(r"(\[(?P<address>[^\[\]]*)\]|(?P<name>[^:\[\]]*))(:[0-9]*)?")
+"""What follows the bracket or the colon is a port or nothing: `[::1].evil.example` is a name of somebody."""
 
 
 @final
@@ -175,10 +178,9 @@ def _cookie(header: str) -> str:
 
 
 def _name_of(host: str) -> str:
-    """The name in a Host header, without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].casefold()
-    return host.partition(":")[0].casefold().rstrip(".")
+    """The name in a Host header, without its port; "" = it is not a name, then perhaps a port."""
+    found = _HOST.fullmatch(host)
+    return (found["address"] or found["name"] or "").casefold().rstrip(".") if found else ""
 
 
 def _is_address(name: str) -> bool:

@@ -103,7 +103,19 @@ def test_its_addresses_and_its_own_name_are_answered(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["", "evil.example", "evil.example:9090", "localhost.evil.example", "127.0.0.1.evil.example", "[evil]"],
+    [
+        "",
+        "evil.example",
+        "evil.example:9090",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "[evil]",
+        "[::1].evil.example",
+        "[::1].evil.example:9090",
+        "[::1]evil.example",
+        "[::1",
+        "localhost:1.evil.example",
+    ],
 )
 def test_a_name_that_an_attacker_could_point_here_is_not(host: str) -> None:
     with pytest.raises(OriginDenied):
