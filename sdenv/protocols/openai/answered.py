@@ -27,9 +27,6 @@ _NO_USAGE: Final[Mapping[str, Any]] = {
 }
 """Nothing is counted here, but events without it are not valid."""
 
-_SAFE_HEADER: Final = {ord(";"): ",", **dict.fromkeys(range(32), " ")}
-_LONGEST_HEADER_CHARACTERS: Final = 2000
-
 
 @dataclass(frozen=True, slots=True)
 class Finished:
@@ -189,9 +186,3 @@ def models_answer(status: BackendStatus, created: int) -> dict[str, Any]:
     """The body of `GET /v1/models`; what the backend says of itself goes with it, for sdenv's own client."""
     models = [model_record(model.name, created) for model in status.models]
     return {"object": "list", "data": models, EXTENSION: status_record(status)}
-
-
-def header_text(texts: Sequence[str], between: str = ", ") -> str:
-    """Texts as one value of a header: ASCII, one line, not longer than servers on the way allow."""
-    joined = between.join(text.translate(_SAFE_HEADER) for text in texts)
-    return joined.encode("ascii", "replace").decode("ascii")[:_LONGEST_HEADER_CHARACTERS]

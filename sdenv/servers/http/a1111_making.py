@@ -16,11 +16,12 @@ from sdenv.core.job_record import JobRecord, JobState
 from sdenv.core.request import GenerationRequest, ResolvedRequest
 from sdenv.protocols import a1111
 from sdenv.protocols.a1111 import lists
+from sdenv.protocols.headers import header_fields
 from sdenv.servers.http.a1111_watching import DIALECT, Watching
 from sdenv.servers.http.answers import converted
 from sdenv.servers.http.context import Service
 from sdenv.servers.http.principal import Principal, principal_of
-from sdenv.servers.http.safe_json import SafeJSON, header_text
+from sdenv.servers.http.safe_json import SafeJSON
 from sdenv.servers.http.waiting import run_to_end
 
 IGNORED: Final = "X-Sdenv-Ignored"
@@ -143,9 +144,7 @@ class Making:
         notes = tuple(dict.fromkeys((*ask.notes, *notices)))
         made = _made_of(jobs, (*notes, *ignored))
         pictures = [picture for part in parts for picture in part.pictures]
-        headers = {IGNORED: header_text(ask.ignored)} if ask.ignored else {}
-        if notes:
-            headers[NOTICES] = header_text(notes)
+        headers = header_fields({IGNORED: ask.ignored, NOTICES: notes})
         return SafeJSON(a1111.answer_record(ask, made, pictures), headers=headers)
 
 

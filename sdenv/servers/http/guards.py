@@ -1,6 +1,7 @@
 """What stands before every route, whatever its dialect: pure ASGI, so that no route can be without it."""
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, final
 
@@ -21,6 +22,9 @@ HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
 }
 """On every answer that does not say otherwise: nothing in it runs, no page of another origin embeds it."""
+
+_VALUE: Final = re.compile(rb"([!-~\x80-\xff]([\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
+"""What a header may say (RFC 9110 5.5): no control characters, no blank at either end."""
 
 _logger = logging.getLogger(__name__)
 
@@ -132,6 +136,13 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return receive_again
 
 
+def _check_sendable(headers: MutableHeaders) -> None:
+    """Raises while there is still something else to answer: uvicorn would drop the connection instead."""
+    for name, value in headers.raw:
+        if not _VALUE.fullmatch(value):
+            raise ValueError(f"The header {name!r} cannot be sent as {value[:200]!r}.")
+
+
 @final
 class _Answering:
     """The way out of one answer: headers of ours are added, and a HEAD gets no body.
@@ -148,10 +159,11 @@ class _Answering:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
             found = MutableHeaders(raw=list(message.get("headers", ())))
             for name, value in self._headers.items():
                 found.setdefault(name, value)
+            _check_sendable(found)
+            self.status = message["status"]
             await self._send({**message, "headers": found.raw})
             if self._is_head:
                 await self._send({"type": "http.response.body", "body": b""})

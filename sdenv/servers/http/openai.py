@@ -16,6 +16,7 @@ from sdenv.core.errors import Cancelled, InvalidRequest, Kind, SdenvError, Unkno
 from sdenv.core.image import ImageData
 from sdenv.core.job_record import JobRecord, JobState
 from sdenv.protocols import openai
+from sdenv.protocols.headers import header_fields
 from sdenv.servers.http.answers import picture_response
 from sdenv.servers.http.context import Service
 from sdenv.servers.http.file_links import FileLinks
@@ -180,9 +181,7 @@ def _headers(wanted: openai.Wanted, status: BackendStatus, job: JobRecord) -> di
         openai.IGNORED_HEADER: wanted.ignored,
         openai.NOTICE_HEADER: [f"{each.code}: {each.message}" for each in job.notices],
     }
-    between = {openai.NOTICE_HEADER: "; "}
-    found = {name: openai.header_text(each, between.get(name, ", ")) for name, each in texts.items()}
-    return {name: value for name, value in found.items() if value}
+    return header_fields(texts, {openai.NOTICE_HEADER: "; "})
 
 
 def _model_name(wanted: openai.Wanted, status: BackendStatus, job: JobRecord) -> str:

@@ -18,12 +18,6 @@ class SafeJSON(Response):
         return json.dumps(_sayable(content), ensure_ascii=True, allow_nan=False).encode("ascii")
 
 
-def header_text(texts: tuple[str, ...]) -> str:
-    """Names or sentences from outside as the value of a header: printable ASCII, at most 1000 letters."""
-    joined = ", ".join(texts)[:1000]
-    return "".join(letter if " " <= letter <= "~" else "?" for letter in joined)
-
-
 def _sayable(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(name): _sayable(each) for name, each in value.items()}

@@ -22,9 +22,10 @@ from sdenv.core.errors import Busy, SdenvError, UnknownJob
 from sdenv.core.job_record import JobRecord
 from sdenv.core.request import GenerationRequest
 from sdenv.protocols import seed
+from sdenv.protocols.headers import header_fields
 from sdenv.servers.http.context import Service
 from sdenv.servers.http.principal import Principal, principal_of
-from sdenv.servers.http.safe_json import SafeJSON, header_text
+from sdenv.servers.http.safe_json import SafeJSON
 from sdenv.servers.http.seed_results import SeedResults
 from sdenv.servers.http.statuses import NATIVE, headers_of, status_of
 
@@ -148,14 +149,13 @@ class _Desk:
         """Accepts a request, or answers that it is busy."""
         self.results.begin()
         ask = await asyncio.to_thread(seed.ask_of, body.model_dump())
-        headers = {IGNORED: header_text(ask.ignored)} if ask.ignored else {}
+        headers = header_fields({IGNORED: ask.ignored})
         if ask.dry_run:
             uuid = await asyncio.to_thread(self._dry_run, ask.request.prompt, asker)
             return JSONResponse(seed.accepted_record([uuid]), headers=headers)
         job, notices = await asyncio.to_thread(self._accepted, ask.request, asker, key)
         self.results.keep_when_ended(job.id)
-        if notices:
-            headers[NOTICES] = header_text(notices)
+        headers |= header_fields({NOTICES: notices})
         uuids = [seed.uuid_of(job.id, index) for index in range(seed.count_of(job))]
         return JSONResponse(seed.accepted_record(uuids), headers=headers)
 

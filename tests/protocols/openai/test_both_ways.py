@@ -258,17 +258,3 @@ def test_models_are_listed_as_clients_expect_and_say_more_to_our_own() -> None:
     assert listed["object"] == "list"
     assert listed["data"] == [{"id": "emoji", "object": "model", "created": 5, "owned_by": "sdenv"}]
     assert native.status_of(listed["sdenv"]) == status
-
-
-@pytest.mark.parametrize(
-    ("texts", "header"),
-    [
-        (["a", "b"], "a, b"),
-        (["line\r\nX-Evil: 1"], "line  X-Evil: 1"),
-        (["größe"], "gr??e"),
-        (["a; b"], "a, b"),
-        (["x" * 5000], "x" * 2000),
-    ],
-)
-def test_a_header_is_one_short_line_of_ascii(texts: list[str], header: str) -> None:
-    assert openai.header_text(texts) == header

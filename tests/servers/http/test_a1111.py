@@ -210,7 +210,7 @@ def test_a_size_is_made_exactly_as_asked_or_rounded_with_a_note(address: Address
 
 
 def test_what_is_left_out_is_named_in_headers_and_info(address: Address) -> None:
-    body = {**SMALL, "url": "x", "enable_hr": True, "tiling": True, "bad\r\nname": 1}
+    body = {**SMALL, " url": "x", "enable_hr": True, "tiling": True, "bad\r\nname ": 1}
     answer = call(address, "POST", f"{API}/txt2img", body)
     notes = json.loads(answer.record()["info"])["extra_generation_params"]["Notes"]
     assert answer.headers["x-sdenv-ignored"] == "url, tiling, bad??name"

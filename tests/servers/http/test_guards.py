@@ -1,5 +1,6 @@
 """What stands before every route of every dialect, over a real connection."""
 
+import asyncio
 import json
 import socket
 from collections.abc import Iterator
@@ -7,12 +8,16 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 from pydantic import SecretStr
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sdenv.backends.fake import FakeBackend, FakeSettings
 from sdenv.core.server import Address
 from sdenv.servers.http import Token
+from sdenv.servers.http.answers import error_response
 from sdenv.servers.http.app import ROUTERS, build_app, routes_of
+from sdenv.servers.http.bodies import BodyReader
 from sdenv.servers.http.context import Service
+from sdenv.servers.http.guards import Guards
 from sdenv.servers.http.metrics import Metrics
 from sdenv.servers.http.settings import HttpSettings
 from sdenv.services.engine import Engine
@@ -220,3 +225,37 @@ def raw_get(address: Address, target: str) -> tuple[int, bytes]:
         while chunk := connection.recv(65536):
             answer += chunk
     return int(answer.split(b" ", 2)[1]), answer
+
+
+def through_guards(app: ASGIApp, path: str = "/sdenv/v1/status", body: bytes = b"") -> list[Message]:
+    """What the guards alone send for one request."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"content-length", str(len(body)).encode())]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+    guards = Guards(
+        app,
+        None,
+        BodyReader(2**26, 5.0),
+        lambda _: frozenset(),
+        lambda _, error: error_response(error),
+        lambda *_: None,
+    )
+    asyncio.run(guards(scope, receive, send))
+    return sent
+
+
+@pytest.mark.parametrize("value", [b" blank", b"blank ", b"line\r\nX-Evil: 1", b"\x7f", b"\x00"])
+def test_a_header_that_cannot_be_sent_is_an_answer_and_no_lost_connection(value: bytes) -> None:
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-ours", value)]})
+
+    start = through_guards(app)[0]
+    assert start["status"] == 500
+    assert b"x-ours" not in dict(start["headers"])

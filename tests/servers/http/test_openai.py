@@ -199,6 +199,7 @@ def test_fields_without_effect_are_named_in_a_header(address: Address) -> None:
     assert reply.headers["x-sdenv-ignored"] == "quality, background, frobnicate"
     assert reply.json["background"] == "opaque"
     assert "x-sdenv-ignored" not in generated(address).headers
+    assert generated(address, **{" blank ": 1}).headers["x-sdenv-ignored"] == "blank"
 
 
 # Models

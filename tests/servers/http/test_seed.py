@@ -272,6 +272,8 @@ def test_unknown_fields_are_ignored_and_named(address: Address) -> None:
     assert answer.status == 200
     assert answer.headers["x-sdenv-ignored"] == "mood, style??X-Evil: 1"
     assert "x-evil" not in answer.headers
+    blank = call(address, "POST", GENERATE, {"prompt": "a", " at either end ": 1})
+    assert (blank.status, blank.headers["x-sdenv-ignored"]) == (200, "at either end")
 
 
 def test_what_was_changed_is_named(address: Address) -> None:
