@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sdenv.core.errors import InvalidRequest, did_you_mean
+from sdenv.core.extensions import small_extensions
 from sdenv.core.image import ImageData
 
 MAX_STEPS: Final = 1000
@@ -32,6 +33,7 @@ Guidance = Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=-10.0, le=10.0, allow_inf_nan=False)]
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 Name = Annotated[str, Field(min_length=1, max_length=1024)]
+Extensions = Annotated[dict[str, dict[str, Any]], AfterValidator(small_extensions)]
 
 _STRICT: Final = ConfigDict(
     frozen=True, extra="forbid", allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64"
@@ -117,7 +119,7 @@ class _SharedFields(BaseModel):
     hires: Hires | None = None
     upscale: Annotated[float, Field(gt=1.0, le=8.0)] | None = None
     vae: Name | None = None
-    extensions: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    extensions: Extensions = Field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -159,7 +161,7 @@ class GenerationRequest(_SharedFields):
         hires: Second pass at a larger size.
         upscale: Factor of a final upscaling.
         vae: Name of another autoencoder.
-        extensions: Settings only one backend knows, under its name.
+        extensions: Settings only one backend knows, under its name; at most 64 KiB as JSON, 8 levels deep.
     """
 
     negative_prompt: Prompt | None = None

@@ -74,6 +74,8 @@ def test_what_was_said_is_what_differs_from_the_empty_request(request: Generatio
         ({"clip_skip": 0}, "clip_skip: must be at least"),
         ({"hires": {"scale": 1}}, "hires.scale: must be greater than 1"),
         ({"upscale": 1}, "upscale: must be greater than 1"),
+        ({"extensions": {"fake": {"a": "x" * 2**16}}}, "extensions: must be at most 65536 bytes as JSON"),
+        ({"extensions": {"fake": {"a": [[[[[[[]]]]]]]}}}, "extensions: must be at most 8 levels deep"),
         ({"stpes": 3}, "there is no field 'stpes'"),
         (
             {"controls": [{"type": "pose", "image": IMAGE, "wieght": 1}]},

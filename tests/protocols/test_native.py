@@ -171,6 +171,16 @@ def test_a_job_arrives_as_it_was_sent() -> None:
         assert native.job_of(over_the_wire(native.job_record(job))) == job
 
 
+def test_long_extensions_are_left_out_of_a_job() -> None:
+    short, long = (
+        {"prompt": "a", "extensions": {"fake": {"a": 1}}},
+        {"extensions": {"fake": {"a": "x" * 1024}}},
+    )
+    assert native.job_record(replace(JOB, request=short, resolved=long))["request"] == short
+    assert native.job_record(replace(JOB, request=short, resolved=long))["resolved"] == {}
+    assert native.job_record(replace(JOB, request=long))["request"] == {}
+
+
 def test_the_error_of_a_job_arrives_with_its_class() -> None:
     job = native.job_of(over_the_wire(native.job_record(replace(JOB, error=UnknownSampler("No such.")))))
     assert type(job.error) is UnknownSampler

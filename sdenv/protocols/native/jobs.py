@@ -1,7 +1,9 @@
 """Jobs as JSON."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from sdenv.core.events import Notice
 from sdenv.core.job_record import JobRecord, JobState, PictureRecord
@@ -9,14 +11,17 @@ from sdenv.protocols.native.errors import error_of, error_record
 from sdenv.protocols.native.reading import Record, optional, reading, texts
 from sdenv.protocols.native.status import NATIVE_VERSION
 
+_MAX_EXTENSIONS_BYTES: Final = 1024
+"""Larger ones are left out of a job, so that a page of jobs stays small; `request_record` has them whole."""
+
 
 def job_record(job: JobRecord) -> dict[str, Any]:
-    """A job as JSON."""
+    """A job as JSON; without the `extensions` of its request where they are large."""
     return {
         "v": NATIVE_VERSION,
         "id": job.id,
         "state": job.state.value,
-        "request": dict(job.request),
+        "request": _brief(job.request),
         "created_at": job.created_at,
         "started_at": job.started_at,
         "ended_at": job.ended_at,
@@ -28,7 +33,7 @@ def job_record(job: JobRecord) -> dict[str, Any]:
         "position": job.position,
         "fraction": job.fraction,
         "phase": job.phase,
-        "resolved": None if job.resolved is None else dict(job.resolved),
+        "resolved": None if job.resolved is None else _brief(job.resolved),
         "backend": job.backend,
         "model_hash": job.model_hash,
         "made_with": dict(job.made_with),
@@ -37,6 +42,12 @@ def job_record(job: JobRecord) -> dict[str, Any]:
         "notices": [asdict(each) for each in job.notices],
         "error": None if job.error is None else error_record(job.error),
     }
+
+
+def _brief(fields: Mapping[str, Any]) -> dict[str, Any]:
+    extensions = fields.get("extensions")
+    is_large = bool(extensions) and len(json.dumps(extensions)) > _MAX_EXTENSIONS_BYTES
+    return {name: value for name, value in fields.items() if not (is_large and name == "extensions")}
 
 
 def job_of(record: Record) -> JobRecord:

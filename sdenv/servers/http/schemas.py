@@ -77,7 +77,10 @@ class Job(BaseModel):
     v: Literal[1]
     id: JobId
     state: JobState
-    request: Annotated[dict[str, Any], Field(description="What was asked for; of pictures only their hash.")]
+    request: Annotated[
+        dict[str, Any],
+        Field(description="What was asked for; of pictures only their hash, no long extensions."),
+    ]
     created_at: float
     started_at: float | None
     ended_at: float | None
