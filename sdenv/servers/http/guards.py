@@ -9,7 +9,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sdenv.core.errors import InternalError, NoStepInTime, RequestTooLarge, SdenvError
+from sdenv.core.errors import InternalError, InvalidRequest, NoStepInTime, RequestTooLarge, SdenvError
 from sdenv.servers.http.access import OPEN_FOLDER, Access, Asked
 from sdenv.servers.http.bodies import BodyReader
 from sdenv.servers.http.principal import STATE_KEY, Principal
@@ -66,6 +66,9 @@ class Guards:
         answering = _Answering(send, self._headers(asked), asked.method == "HEAD")
         length = 0
         try:
+            if "content-length" in headers and "transfer-encoding" in headers:
+                await self._refuse(_two_lengths(), scope, receive, answering, status=400, close=True)
+                return
             principal = Principal() if self._access is None else self._access.principal(asked)
             scope.setdefault("state", {})[STATE_KEY] = principal
             if asked.method == "OPTIONS" and (methods := self._methods(asked.path)):
@@ -97,11 +100,18 @@ class Guards:
         return await self._bodies.read(receive, int(announced)) if announced not in ("", "0") else b""
 
     async def _refuse(
-        self, error: SdenvError, scope: Scope, receive: Receive, answering: "_Answering", status: int = 0
+        self,
+        error: SdenvError,
+        scope: Scope,
+        receive: Receive,
+        answering: "_Answering",
+        status: int = 0,
+        *,
+        close: bool = False,
     ) -> None:
         response = self._answer(scope["path"], error)
         response.status_code = status or response.status_code
-        if isinstance(error, RequestTooLarge | NoStepInTime):
+        if close or isinstance(error, RequestTooLarge | NoStepInTime):
             response.headers["Connection"] = "close"  # what is left of the body is not the next request
         await response(scope, receive, answering.send)
 
@@ -134,6 +144,15 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return pending.pop() if pending else await receive()
 
     return receive_again
+
+
+def _two_lengths() -> InvalidRequest:
+    """What a proxy before us may read otherwise than we do: then a second request hides in the first."""
+    return InvalidRequest(
+        "The request has both a Content-Length and a Transfer-Encoding.",
+        why="Where it ends is not certain (RFC 9112, section 6.1).",
+        hint="Send one of the two.",
+    )
 
 
 def _check_sendable(headers: MutableHeaders) -> None:

@@ -75,6 +75,21 @@ def test_a_length_that_is_none_is_refused(length: str) -> None:
         assert everything(connection).split(b" ", 2)[1] in (b"400", b"413")
 
 
+@pytest.mark.parametrize("path", ["/health", JOBS, "/v1/models"])
+def test_a_request_with_two_lengths_is_refused_and_nothing_behind_it_is_read(
+    small: httpx2.Client, path: str
+) -> None:
+    address = Address(small.base_url.host, small.base_url.port or 0)
+    with connected(address) as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
+        hidden = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n{hidden}".encode())
+        answer = everything(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"connection: close" in answer.lower()
+
+
 def test_a_client_that_does_not_finish_its_header_is_cut_off() -> None:
     with http_server(header_s=0.1) as address:
         for start in (b"", b"GET", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow:"):
