@@ -20,14 +20,15 @@ from sdenv.core.errors import SdenvError
 from sdenv.core.image import ImageData
 from sdenv.protocols import a1111
 from sdenv.protocols.a1111 import lists
+from sdenv.protocols.discretion import discreet
 from sdenv.protocols.inline import inline_picture
 from sdenv.servers.http.a1111_making import Making
 from sdenv.servers.http.a1111_watching import Watching
 from sdenv.servers.http.context import Service
 from sdenv.servers.http.limits import limited
 from sdenv.servers.http.memory import memory_record
-from sdenv.servers.http.principal import principal_of
-from sdenv.servers.http.safe_json import SafeJSON
+from sdenv.servers.http.principal import Principal, principal_of
+from sdenv.servers.http.safe_json import MAX_FAULTS, SafeJSON
 from sdenv.servers.http.statuses import A1111, headers_of, status_of
 from sdenv.services.metadata import infotext_of
 
@@ -46,9 +47,9 @@ def error_response(error: SdenvError) -> Response:
 
 def invalid_response(error: RequestValidationError) -> Response:
     """FastAPI's own form, as AUTOMATIC1111 answers."""
+    faults = error.errors()[:MAX_FAULTS]
     return SafeJSON(
-        {"detail": [{name: each.get(name) for name in ("loc", "msg", "type")} for each in error.errors()]},
-        422,
+        {"detail": [{name: each.get(name) for name in ("loc", "msg", "type")} for each in faults]}, 422
     )
 
 
@@ -65,7 +66,7 @@ class TimedRoute(APIRoute):
             try:
                 response = await handle(request)
             except SdenvError as error:
-                response = error_response(error)
+                response = error_response(discreet(error))
             response.headers["X-Process-Time"] = f"{time.perf_counter() - began_s:.4f}"
             return response
 
@@ -85,30 +86,34 @@ def router(service: Service) -> APIRouter:
 
 @final
 class Settings:
-    """What POST options changes, for all clients and until the server ends.
-
-    Attributes:
-        options: Those in force.
-    """
+    """What POST options changes: for all clients with the same token, until the server ends."""
 
     def __init__(self, service: Service) -> None:
-        self.options = a1111.Options()
+        self._changed: dict[str, a1111.Options] = {}  # by the name of the token
         self._service = service
+
+    def options(self, asker: Principal) -> a1111.Options:
+        """Those in force for whoever asks: nobody changes the pictures of another token."""
+        return self._changed.get(asker.name, a1111.Options())
 
     def status(self) -> BackendStatus:
         """What the backend says of itself, within the limits of this server; may block."""
         return limited(self._service.engine.status(), self._service.settings.limits)
 
-    def change(self, body: dict[str, Any]) -> None:
+    def change(self, body: dict[str, Any], asker: Principal) -> None:
         """Changes what is among the keys and means something here.
+
+        Args:
+            body: Of POST options.
+            asker: Whose options they are.
 
         Raises:
             UnknownModel: There is no such model.
         """
         status = self.status()
-        changed, _ = a1111.overridden(self.options, body, lists.names_of(status))
+        changed, _ = a1111.overridden(self.options(asker), body, lists.names_of(status))
         status.model(changed.model)
-        self.options = changed
+        self._changed[asker.name] = changed
 
 
 def _add_making(routes: APIRouter, service: Service, settings: Settings) -> None:
@@ -142,7 +147,7 @@ def _add_making(routes: APIRouter, service: Service, settings: Settings) -> None
     @routes.post("/internal/progress")
     async def internal(request: Request) -> Response:
         body = await json_object(request)
-        return SafeJSON(await asyncio.to_thread(watching.of_task, body, principal_of(request).owner))
+        return SafeJSON(await asyncio.to_thread(watching.of_task, body, principal_of(request)))
 
     @routes.get("/internal/pendingTasks")
     def pending(request: Request) -> Response:
@@ -151,13 +156,13 @@ def _add_making(routes: APIRouter, service: Service, settings: Settings) -> None
 
 def _add_settings(routes: APIRouter, settings: Settings) -> None:
     @routes.get(f"{a1111.PREFIX}/options")
-    def options() -> Response:
-        return SafeJSON(lists.options_record(settings.options, settings.status()))
+    def options(request: Request) -> Response:
+        return SafeJSON(lists.options_record(settings.options(principal_of(request)), settings.status()))
 
     @routes.post(f"{a1111.PREFIX}/options")
     async def set_options(request: Request) -> Response:
         body = await json_object(request)
-        await asyncio.to_thread(settings.change, body)
+        await asyncio.to_thread(settings.change, body, principal_of(request))
         return SafeJSON(None)
 
     for path in _DONE_ANYWAY:

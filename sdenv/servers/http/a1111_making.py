@@ -31,7 +31,8 @@ NOTICES: Final = "X-Sdenv-Notice"
 class HasOptions(Protocol):
     """What making needs to know of the settings."""
 
-    options: a1111.Options
+    def options(self, asker: Principal) -> a1111.Options:
+        """Those in force for whoever asks."""
 
     def status(self) -> BackendStatus:
         """What the backend says of itself."""
@@ -64,7 +65,7 @@ class Making:
         """
         asker = principal_of(request)
         exact = request.headers.get(a1111.EXACT_HEADER, "").casefold() == "true"
-        ask = await asyncio.to_thread(self._asked, body, img2img, exact)
+        ask = await asyncio.to_thread(self._asked, body, asker, img2img, exact)
         parts: list[_Part] = []
         wanted: GenerationRequest | None = ask.request
         while wanted is not None:
@@ -80,11 +81,11 @@ class Making:
                 self._skipped.add(job.id)
             self._service.jobs.cancel(job.id, owner)
 
-    def _asked(self, body: Mapping[str, Any], img2img: bool, exact: bool) -> a1111.Ask:
+    def _asked(self, body: Mapping[str, Any], asker: Principal, img2img: bool, exact: bool) -> a1111.Ask:
         status = self._settings.status()
         samplers = status.capabilities.samplers
         known = a1111.Known(lists.names_of(status), samplers)
-        options = self._settings.options
+        options = self._settings.options(asker)
         ask = a1111.ask_of(body, img2img=img2img, exact=exact, options=options, known=known)
         if self._service.settings.strict_models:
             status.model(ask.request.model)
@@ -103,7 +104,7 @@ class Making:
             allow_degraded=not ask.exact,
             preview_every=ask.options.preview_every,
         )
-        self._watching.name(accepted.job.id, ask.task)
+        self._watching.name(accepted.job.id, ask.task, asker)
         return await run_to_end(self._service, request, accepted)
 
     def _part(self, ask: a1111.Ask, job: JobRecord) -> _Part:

@@ -10,6 +10,7 @@ from sdenv.core.errors import UnknownJob
 from sdenv.core.job_record import JobRecord, JobState
 from sdenv.protocols import a1111
 from sdenv.servers.http.context import Service
+from sdenv.servers.http.principal import Principal
 from sdenv.services.jobs import JobQuery
 
 DIALECT: Final = "a1111"
@@ -25,16 +26,20 @@ class Watching:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._lock = threading.Lock()
-        self._jobs: OrderedDict[str, str] = OrderedDict()  # by task
-        self._tasks: dict[str, str] = {}  # by job
+        self._jobs: OrderedDict[tuple[str, str], str] = OrderedDict()  # by name of the token, and task
+        self._tasks: OrderedDict[str, str] = OrderedDict()  # by job
 
-    def name(self, job_id: str, task: str) -> None:
-        """Keeps what a client calls its job; "" = it has no name for it."""
+    def name(self, job_id: str, task: str, asker: Principal) -> None:
+        """Keeps what a client calls its job; "" = it has no name for it.
+
+        Two tokens may use the same name for different jobs.
+        """
         with self._lock:
             task = task or f"task({job_id})"
-            self._jobs[task], self._tasks[job_id] = job_id, task
-            while len(self._jobs) > _MOST_TASKS:
-                self._tasks.pop(self._jobs.popitem(last=False)[1], None)
+            self._jobs[asker.name, task], self._tasks[job_id] = job_id, task
+            for kept in (self._jobs, self._tasks):
+                while len(kept) > _MOST_TASKS:
+                    kept.popitem(last=False)
 
     def task(self, job_id: str) -> str:
         """What its client calls a job."""
@@ -72,14 +77,14 @@ class Watching:
         jobs = self._find(_UNFINISHED, owner, dialect=DIALECT)
         return [self.task(job.id) for job in reversed(jobs)]
 
-    def of_task(self, body: dict[str, Any], owner: str | None) -> dict[str, Any]:
+    def of_task(self, body: dict[str, Any], asker: Principal) -> dict[str, Any]:
         """The answer to POST /internal/progress."""
         task = a1111.text(body, "id_task")
         with self._lock:
-            job_id = self._jobs.get(task, task.removeprefix("task(").removesuffix(")"))
+            job_id = self._jobs.get((asker.name, task), task.removeprefix("task(").removesuffix(")"))
         running, completed = None, False
         with suppress(UnknownJob):
-            job = self._service.jobs.get(job_id, owner)
+            job = self._service.jobs.get(job_id, asker.owner)
             completed = job.state.ended
             running = None if completed else self._running(job)
         return a1111.internal_record(

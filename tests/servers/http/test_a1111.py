@@ -249,6 +249,21 @@ def test_post_options_changes_later_jobs_and_can_be_posted_back_whole() -> None:
         assert get(address, f"{API}/options")["sd_model_checkpoint"] == "mosaic-native"
 
 
+def test_post_options_changes_nothing_for_another_token() -> None:
+    tokens = {name: {"secret": f"secret-of-{name}"} for name in ("ann", "bob")}
+    ann, bob = ({**JSON, "Authorization": f"Bearer secret-of-{name}"} for name in tokens)
+    native = {"sd_model_checkpoint": "mosaic-native", "samples_format": "jpg"}
+    with http_server(tokens=tokens) as address:
+        assert call(address, "POST", f"{API}/options", native, ann).status == 200
+        names = [
+            call(address, "GET", f"{API}/options", headers=each).record()["samples_format"]
+            for each in (ann, bob)
+        ]
+        assert names == ["jpg", "png"]
+        made_for_bob = call(address, "POST", f"{API}/txt2img", SMALL, bob)
+        assert json.loads(made_for_bob.record()["info"])["sd_model_name"] == "mosaic"
+
+
 def test_an_unknown_model_is_the_default_one_unless_the_server_is_strict() -> None:
     body = {**SMALL, "override_settings": {"sd_model_checkpoint": "dall-e-3"}}
     with http_server() as address:
@@ -490,6 +505,20 @@ def test_jobs_of_another_token_are_neither_seen_nor_ended() -> None:
         ask("bob", "POST", f"{API}/skip", {})
         backend.let(1000)
         assert len(waiting.result(PATIENCE_S).record()["images"]) == 1
+
+
+def test_two_tokens_may_call_their_jobs_the_same() -> None:
+    tokens = {name: {"secret": f"secret-of-{name}"} for name in ("ann", "bob")}
+    with http_server(tokens=tokens) as address:
+
+        def ask(name: str, path: str, body: object) -> dict[str, Any]:
+            headers = {**JSON, "Authorization": f"Bearer secret-of-{name}"}
+            return call(address, "POST", path, body, headers).record()
+
+        for name in tokens:
+            ask(name, f"{API}/txt2img", {**SMALL, "force_task_id": "mine"})
+        told = [ask(name, "/internal/progress", {"id_task": "mine"})["completed"] for name in tokens]
+        assert told == [True, True]
 
 
 def test_many_clients_at_once_get_their_own_pictures(address: Address) -> None:
