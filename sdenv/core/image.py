@@ -88,11 +88,18 @@ def open_checked(image: ImageData, name: str = "the picture") -> "Image":
     except PIL.Image.DecompressionBombError as error:
         raise _too_large(f"{name} would decode to far too many pixels.") from error
     except _DAMAGED as error:
-        raise BadImage(f"{name} cannot be read as a picture.", why=f"{error}.") from error
+        raise BadImage(f"{name} cannot be read as a picture.", why=_cause(error)) from error
     width_px, height_px = opened.size
     if width_px * height_px > MAX_DECODED_PIXELS:
         raise _too_large(f"{name} would decode to {width_px}x{height_px} pixels.")
     return opened
+
+
+def _cause(error: Exception) -> str:
+    """What Pillow says; nothing where it only names an object of ours."""
+    import PIL
+
+    return "" if isinstance(error, PIL.UnidentifiedImageError) else f"{error}."
 
 
 def _too_large(what: str) -> BadImage:

@@ -5,6 +5,13 @@ from typing import Final
 
 _SECRET: Final = re.compile(r"token|secret|password|passphrase|api_?key|credential", re.IGNORECASE)
 _USER_IN_URL: Final = re.compile(r"(?<=://)[^/@\s]*@")
+_PATH: Final = re.compile(
+    r"""(?P<quote>['"])(?P<quoted>/(?:(?!(?P=quote)).)+)(?P=quote)"""
+    r"""|(?:(?<![\w/:.~\-])|(?<=file://))(?:/[^\s/'"`:;,()<>]+)+/[^\s/'"`:;,()<>]*""",
+    re.DOTALL,
+)
+"""An absolute path within a text: in quotes, where it may hold blanks, or bare, in two parts or more."""
+
 _PLACE: Final = re.compile(r"^(?:[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]|[\w+.\-]+://)")
 
 
@@ -17,6 +24,16 @@ def is_secret(name: str) -> bool:
 def without_user(text: str) -> str:
     """Text in which no URL names a user or a password."""
     return _USER_IN_URL.sub("", text)
+
+
+def without_folders(text: str) -> str:
+    """Text in which of every absolute path only the last part is left."""
+
+    def shortened(found: re.Match[str]) -> str:
+        path = found["quoted"]
+        return name_only(found[0]) if path is None else found["quote"] + name_only(path) + found["quote"]
+
+    return _PATH.sub(shortened, text)
 
 
 def is_place(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sdenv.core.privacy import is_place, is_secret, name_only, without_user
+from sdenv.core.privacy import is_place, is_secret, name_only, without_folders, without_user
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,18 @@ def test_of_a_place_the_name_is_left(text: str, name: str) -> None:
 def test_a_name_stays_as_it_is(name: str) -> None:
     assert not is_place(name)
     assert name_only(name) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Full: '/home/ann o/x/jobs.sqlite3' could not.", "Full: 'jobs.sqlite3' could not."),
+        ('No "/home/ann"; see /srv/a/b.png: gone.', 'No "ann"; see b.png: gone.'),
+        ("mv /srv/a/b /srv/a/b.damaged", "mv b b.damaged"),
+        ("at file:///srv/a/b.png", "at file://b.png"),
+        ("http://gpu:1/x/y and owner/model, GET /docs lists them; ../a/b", None),
+        ("a it's /, image/png and 1/2 of 'a/b'", None),
+    ],
+)
+def test_of_every_path_in_a_text_the_name_is_left(text: str, shown: str | None) -> None:
+    assert without_folders(text) == (text if shown is None else shown)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
-from sdenv.core.errors import SdenvError
+from sdenv.core.errors import BadImage, FailedError, SdenvError
 from sdenv.core.image import JPEG, PNG, WEBP, ImageData, decode
 from sdenv.protocols.containers import anonymous
 from sdenv.protocols.native import error_record
@@ -92,8 +92,15 @@ def converted(picture: ImageData, media_type: str | None, *, metadata: bool) -> 
 
 
 def encoded_as(picture: ImageData, media_type: str) -> ImageData:
-    """The pixels in another format."""
-    opened = decode(picture)
+    """The pixels in another format.
+
+    Raises:
+        FailedError: The file is damaged; it is ours, and no fault of who asks for it.
+    """
+    try:
+        opened = decode(picture)
+    except BadImage as error:
+        raise FailedError("The file of the picture is damaged.") from error
     buffer = io.BytesIO()
     if media_type == PNG:
         opened.save(buffer, format="PNG", compress_level=1)

@@ -69,7 +69,7 @@ def guarded(
     """
 
     def answer(path: str, error: SdenvError) -> Response:
-        return dialect_of(path, dialects).error_response(error)
+        return dialect_of(path, dialects).answer(error)
 
     def observe(path: str, status: int) -> None:
         service.metrics.answered(dialect_of(path, dialects).name, status)
@@ -97,7 +97,7 @@ def methods_of(app: FastAPI) -> Callable[[str], frozenset[str]]:
 def _add_errors(app: FastAPI, dialects: tuple[Dialect, ...]) -> None:
     async def on_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, SdenvError)
-        return dialect_of(request.url.path, dialects).error_response(error)
+        return dialect_of(request.url.path, dialects).answer(error)
 
     async def on_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

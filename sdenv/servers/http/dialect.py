@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.responses import Response
 
 from sdenv.core.errors import SdenvError
+from sdenv.protocols.discretion import discreet
 from sdenv.servers.http.context import Service
 
 
@@ -33,6 +34,10 @@ class Dialect:
     prefixes: tuple[str, ...]
     error_response: Callable[[SdenvError], Response]
     invalid_response: Callable[[RequestValidationError], Response] | None = None
+
+    def answer(self, error: SdenvError) -> Response:
+        """The answer that says an error, without where things lie on this machine."""
+        return self.error_response(discreet(error))
 
 
 def dialect_of(path: str, dialects: tuple[Dialect, ...]) -> Dialect:

@@ -188,7 +188,7 @@ def _add_results(routes: APIRouter, service: Service) -> None:
     @routes.get(
         "/{job_id}/pictures/{index}",
         response_class=Response,
-        responses={**is_picture, **errors(404, 409, 422)},
+        responses={**is_picture, **errors(404, 409, 422, 500)},
     )
     def picture(
         request: Request,

@@ -13,12 +13,13 @@ from starlette.types import Receive, Scope, Send
 
 from sdenv.core.backend import BackendStatus
 from sdenv.core.defaults import strength_of
-from sdenv.core.errors import SdenvError, ServerStopping, UnknownModel
+from sdenv.core.errors import BadImage, FailedError, SdenvError, ServerStopping, UnknownModel
 from sdenv.core.families import family_named
 from sdenv.core.image import ImageData, resampled, size_of
 from sdenv.core.job_record import JobRecord, JobState
 from sdenv.core.request import GenerationRequest, steps_that_run
 from sdenv.protocols import native, openai
+from sdenv.protocols.discretion import discreet
 from sdenv.servers.http.context import Service
 from sdenv.servers.http.file_links import FileLinks, Link
 from sdenv.servers.http.streaming import MEDIA_TYPE, with_pauses
@@ -36,11 +37,15 @@ def picture_at(service: Service, link: Link) -> ImageData:
 
     Raises:
         UnknownJob: The job was removed since.
+        FailedError: The file is lost or damaged.
     """
     original = service.jobs.picture(link.job_id, link.index)
     if original.media_type == link.media_type:
         return original
-    return with_metadata_of(openai.encoded_as(original, link.media_type, link.quality), original)
+    try:
+        return with_metadata_of(openai.encoded_as(original, link.media_type, link.quality), original)
+    except BadImage as error:  # the file is ours, and no fault of who asks for it
+        raise FailedError("The file of the picture is damaged.") from error
 
 
 @final
@@ -168,7 +173,7 @@ class PictureStream(Response):
                     if event is not None and event.record["type"] == "job-ended":
                         return
         except SdenvError as error:
-            await write(openai.error_event(error))
+            await write(openai.error_event(discreet(error)))
             return
         await write(openai.error_event(ServerStopping("The server ends before the picture is made.")))
 

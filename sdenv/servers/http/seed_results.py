@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, Final, final
 from uuid import UUID
 
-from sdenv.core.errors import JobNotFinished, SdenvError, ServerStopping, UnknownJob
+from sdenv.core.errors import FailedError, JobNotFinished, SdenvError, ServerStopping, UnknownJob
 from sdenv.core.job_record import ENDED, JobRecord, JobState
 from sdenv.protocols import seed
 from sdenv.servers.http.context import Service
@@ -70,7 +70,7 @@ class SeedResults:
                 return found[::-1]
 
     def remove(self, uuid: UUID, owner: str | None) -> int:
-        """Removes a result, and the job once it has no other; returns how many were removed.
+        """Removes a result, and with it all others of its job; returns how many were removed.
 
         Raises:
             JobNotFinished: The job has not ended.
@@ -136,6 +136,6 @@ class SeedResults:
         found: dict[int, bytes] = {}
         for each in job.pictures:
             if only in (None, each.index):
-                with suppress(UnknownJob):  # its file is gone
+                with suppress(UnknownJob, FailedError):  # it was removed, or its file is lost
                     found[each.index] = self._service.jobs.picture(job.id, each.index).data
         return found

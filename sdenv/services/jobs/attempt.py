@@ -19,6 +19,7 @@ from sdenv.core.events import (
 from sdenv.core.job_record import JobState
 from sdenv.core.request import GenerationRequest
 from sdenv.core.result import GenerationResult
+from sdenv.protocols.discretion import discreet
 from sdenv.protocols.native import error_record, result_record
 from sdenv.services.engine import Job
 from sdenv.services.jobs.channel import JOB_ENDED, Channel, own_record
@@ -158,7 +159,7 @@ class Attempt:
 
     def end(self, outcome: Outcome, state: JobState) -> End:
         """The outcome, for the database; its last record is not in the channel yet."""
-        error = outcome.error if isinstance(outcome, Failed) else None
+        error = discreet(outcome.error) if isinstance(outcome, Failed) else None
         result = outcome.result if isinstance(outcome, Succeeded) else None
         ended = ended_record(self.ticket.id, state, error, result)
         progress = self.channel.progress
@@ -187,7 +188,7 @@ def ended_record(
         outcome["resolved"] = {
             name: value for name, value in outcome["resolved"].items() if name not in _INPUTS
         }
-    shown = None if error is None else error_record(error)
+    shown = None if error is None else error_record(discreet(error))
     return own_record(JOB_ENDED, job_id, state=state.value, error=shown, result=outcome)
 
 
@@ -203,8 +204,9 @@ def cancelled_end(job_id: str, records: Sequence[Mapping[str, Any]], error: Canc
     return End(JobState.CANCELLED, now(), (*records, record), error)
 
 
-def as_bug(error: Exception) -> InternalError:
+def as_bug(error: Exception) -> SdenvError:
     """A mistake of the queue itself, as the error of the job that met it."""
-    bug = InternalError("The job queue has made a mistake.", why=f"{type(error).__name__}: {error}.")
+    why = f"{type(error).__name__}: {error}."
+    bug = discreet(InternalError("The job queue has made a mistake.", why=why))
     bug.__cause__ = error
     return bug

@@ -228,8 +228,9 @@ class Jobs:
         """The file of a finished picture, with how it was made inside.
 
         Raises:
-            UnknownJob: There is no such job or picture, or its file is gone.
+            UnknownJob: There is no such job or picture.
             JobNotFinished: The picture is not there yet.
+            FailedError: Its file is lost or damaged.
         """
         return self._view.picture(job_id, index, owner)
 

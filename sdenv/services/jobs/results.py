@@ -1,14 +1,15 @@
 """Finished pictures as files: `results/YYYY-MM-DD/<job>-<index>.png`, whole or not there."""
 
 import hashlib
+import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, final
 
-from sdenv.core.errors import NotWritable, UnknownJob
-from sdenv.core.image import JPEG, PNG, WEBP, ImageData, size_of
+from sdenv.core.errors import BadImage, FailedError, NotWritable
+from sdenv.core.image import JPEG, PNG, WEBP, ImageData, size_of, sniff_media_type
 from sdenv.core.job_record import PictureRecord
 from sdenv.core.request import ResolvedRequest
 from sdenv.services.files import PictureFacts
@@ -38,15 +39,25 @@ class Results:
     def read(self, relative: str, media_type: str) -> ImageData:
         """The file as it lies there.
 
+        A link is not followed: what it leads to is nobody's picture.
+
         Raises:
-            UnknownJob: It is gone.
+            FailedError: It is gone, or it is something else.
         """
+        path = self.path(relative)
         try:
-            return ImageData(data=self.path(relative).read_bytes(), media_type=media_type)
+            data = _content(path)
         except OSError as error:
-            raise UnknownJob(
-                "The picture is not there any more.", why=f"{self.path(relative)}: {error.strerror}."
+            raise FailedError(
+                "The file of the picture is lost.", why=f"{path.name}: {error.strerror}."
             ) from error
+        try:
+            found = sniff_media_type(data)
+        except BadImage:
+            found = ""
+        if found != media_type:
+            raise FailedError("The file of the picture is damaged.", why=f"{path.name} is no {media_type}.")
+        return ImageData(data=data, media_type=media_type)
 
     def write(
         self,
@@ -123,6 +134,13 @@ def make_folder(folder: Path) -> None:
             sync_folder(folder.parent)
     except OSError as error:
         raise write_error(folder, error) from error
+
+
+def _content(path: Path) -> bytes:
+    """All of an ordinary file; neither a link nor a pipe, on which the server would wait."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
+        return file.read()
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -18,6 +18,7 @@ from sdenv.core.errors import (
 from sdenv.core.events import Failed, Outcome
 from sdenv.core.job_record import JobState
 from sdenv.core.request import GenerationRequest
+from sdenv.protocols.discretion import discreet
 from sdenv.protocols.native import error_record
 from sdenv.services.engine import Engine, Job
 from sdenv.services.jobs.attempt import Attempt, Clock, as_bug, cancelled_end, ended_record
@@ -265,11 +266,9 @@ class Runner:
         live.stop()
 
     def _put_back(self, live: LiveJob, attempt: Attempt, cause: WorkerLost) -> Ticket | None:
-        records = attempt.channel.records(attempt.number)
+        records, shown = attempt.channel.records(attempt.number), error_record(discreet(cause))
         try:
-            ticket = self._store.put_back(
-                live.id, attempt.number, error_record(cause), lost=True, records=records
-            )
+            ticket = self._store.put_back(live.id, attempt.number, shown, lost=True, records=records)
         except SdenvError as error:
             self._end(live, attempt.number, attempt.end(Failed(error), JobState.FAILED))
             return None
@@ -289,8 +288,9 @@ class Runner:
                 live.close()
                 return
         except SdenvError as error:
-            record = ended_record(live.id, JobState.FAILED, error)
-            end = replace(end, state=JobState.FAILED, error=error, records=(*end.records[:-1], record))
+            told, records = discreet(error), end.records[:-1]
+            records = (*records, ended_record(live.id, JobState.FAILED, told))
+            end = replace(end, state=JobState.FAILED, error=told, records=records)
             live.unwritten = (attempt, end)
         self.tell_end(live, end)
 

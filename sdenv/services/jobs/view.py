@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import final
 
-from sdenv.core.errors import JobNotFinished
+from sdenv.core.errors import FailedError, JobNotFinished
 from sdenv.core.events import PreviewReady, Progress
 from sdenv.core.image import ImageData
 from sdenv.core.job_record import JobRecord, JobState
@@ -46,7 +46,11 @@ class View:
         """A finished picture."""
         found = self._reading.picture(job_id, index, owner)
         if isinstance(found, PlacedPicture):
-            return self._results.read(found.path, found.media_type)
+            try:
+                return self._results.read(found.path, found.media_type)
+            except FailedError:
+                self._reading.picture(job_id, index, owner)  # it may have been removed just now
+                raise
         if found.ended:
             raise unknown_job(job_id, index)
         raise JobNotFinished(

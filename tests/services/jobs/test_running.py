@@ -155,9 +155,23 @@ def test_a_picture_that_a_job_has_not_made_is_unknown(tmp_path: Path) -> None:
         job = done(jobs)
         with pytest.raises(UnknownJob, match="has no picture 7"):
             jobs.picture(job.id, 7)
-        next((tmp_path / "results").rglob("*.png")).unlink()
-        with pytest.raises(UnknownJob, match="not there any more"):
+
+
+def test_a_picture_whose_file_is_lost_or_something_else_has_failed(tmp_path: Path) -> None:
+    with opened(tmp_path) as jobs:
+        job = done(jobs)
+        file = next((tmp_path / "results").rglob("*.png"))
+        elsewhere = file.rename(tmp_path / "elsewhere.png")
+        with pytest.raises(FailedError, match="lost"):
             jobs.picture(job.id, 0)
+        file.symlink_to(elsewhere)
+        with pytest.raises(FailedError, match="lost"):
+            jobs.picture(job.id, 0)
+        file.unlink()
+        file.write_text("a secret")
+        with pytest.raises(FailedError, match="damaged") as failed:
+            jobs.picture(job.id, 0)
+    assert str(tmp_path) not in str(failed.value)
 
 
 def test_a_fitted_size_is_the_size_that_was_asked_for(tmp_path: Path) -> None:
