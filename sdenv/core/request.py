@@ -259,11 +259,13 @@ def parse_request_json(text: str | bytes) -> GenerationRequest:
 def invalid_request(error: ValidationError) -> InvalidRequest:
     """Pydantic's list of faults as one sentence each, in the words of the request."""
     sentences = [_fault(each["type"], each["loc"], each["msg"], each.get("input")) for each in error.errors()]
-    return InvalidRequest("The request is not valid.", why="; ".join(sentences) + ".", hint=_hint_for(error))
+    return InvalidRequest(
+        "The request is not valid.", why="; ".join(sentences)[:2000] + ".", hint=_hint_for(error)
+    )
 
 
 def _fault(kind: str, location: Iterable[int | str], message: str, given: object) -> str:
-    path = ".".join(str(part) for part in location)
+    path = ".".join(str(part)[:100] for part in location)
     if kind == "extra_forbidden":
         return f"there is no field {path!r}"
     if kind == "value_error":

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sdenv.core.errors import InternalError, InvalidRequest, NoStepInTime, RequestTooLarge, SdenvError
 from sdenv.servers.http.access import OPEN_FOLDER, Access, Asked
 from sdenv.servers.http.bodies import BodyReader
+from sdenv.servers.http.many_values import check_values
 from sdenv.servers.http.principal import STATE_KEY, Principal
 
 HEADERS: Final[Mapping[str, str]] = {
@@ -78,6 +79,7 @@ class Guards:
                 return
             body = await self._body(asked, receive)
             length = len(body)
+            await check_values(body)
             scope = {**scope, "method": "GET"} if asked.method == "HEAD" else scope
             await self._app(scope, _replayed(body, receive), answering.send)
         except NoStepInTime as error:

@@ -25,7 +25,7 @@ from sdenv.protocols import seed
 from sdenv.protocols.headers import header_fields
 from sdenv.servers.http.context import Service
 from sdenv.servers.http.principal import Principal, principal_of
-from sdenv.servers.http.safe_json import SafeJSON
+from sdenv.servers.http.safe_json import MAX_FAULTS, SafeJSON, shortened
 from sdenv.servers.http.seed_results import SeedResults
 from sdenv.servers.http.statuses import NATIVE, headers_of, status_of
 
@@ -54,15 +54,15 @@ def error_response(error: SdenvError) -> Response:
 
 
 def invalid_response(error: RequestValidationError) -> Response:
-    """FastAPI's own form, as the original answers; any value that came can be sent back in it."""
-    return SafeJSON({"detail": [_plain(each) for each in error.errors()]}, 422)
+    """FastAPI's own form, as the original answers; what came is shown in it, cut short."""
+    return SafeJSON({"detail": [_plain(each) for each in error.errors()[:MAX_FAULTS]]}, 422)
 
 
 def _plain(fault: dict[str, Any]) -> dict[str, Any]:
     shown: dict[str, Any] = {name: fault[name] for name in ("type", "loc", "msg", "input") if name in fault}
     if context := fault.get("ctx"):
         shown["ctx"] = {name: str(value) for name, value in context.items()}
-    return shown
+    return {name: shortened(value) for name, value in shown.items()}
 
 
 def router(service: Service) -> APIRouter:

@@ -15,6 +15,7 @@ from sdenv.core.errors import Busy, Cancelled, NoStepInTime, RequestTooLarge
 from sdenv.core.image import ImageData
 from sdenv.core.server import Address
 from sdenv.servers.http.bodies import BODIES_IN_MEMORY, BodyReader
+from sdenv.servers.http.many_values import MAX_SIGNS, check_values
 from sdenv.testing.fakes import PATIENCE_S
 from sdenv.testing.samples import mask, picture
 from tests.servers.http.support import JOBS, SMALL, asked, error_code, finished
@@ -173,6 +174,48 @@ def test_sizes_and_numbers_beyond_the_limits_are_refused_before_a_job_exists() -
             answer = client.post(JOBS, json={"request": {**SMALL, **changes}})
             assert answer.status_code == 422, changes
         assert client.get(JOBS).json()["jobs"] == []
+
+
+MANY = b'{"prompt": "a", "x": [' + b"[]," * MAX_SIGNS + b"[]]}"
+
+
+def test_a_body_of_very_many_tiny_values_is_refused_by_every_dialect_before_it_is_parsed() -> None:
+    posts = (JOBS, "/image/generate", "/sdapi/v1/txt2img", "/v1/images/generations")
+    with asked() as client:
+        for path in posts:
+            for kind in ("application/json", "multipart/form-data; boundary=x"):
+                answer = client.post(path, content=MANY, headers={"Content-Type": kind})
+                assert answer.status_code == 413, path
+                assert len(answer.content) < 1000
+        assert client.get(JOBS).json()["jobs"] == []
+
+
+@pytest.mark.parametrize("body", [MANY, b" \r\n" + MANY, MANY.decode().encode("utf-16"), b"-" + MANY])
+def test_many_values_are_counted_in_whatever_a_parser_would_take(body: bytes) -> None:
+    with pytest.raises(RequestTooLarge):
+        asyncio.run(check_values(body))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b'{"prompt": "a", "init_image": "' + b"A" * 3_000_000 + b'"}',
+        b"--boundary\r\n" + b"," * 2 * MAX_SIGNS,
+        b"\r\n--boundary\r\n" + b"," * 2 * MAX_SIGNS,
+        b"," * MAX_SIGNS,
+    ],
+)
+def test_pictures_and_forms_are_no_many_values(body: bytes) -> None:
+    asyncio.run(check_values(body))
+
+
+def test_faults_are_told_in_few_words_however_many_there_are() -> None:
+    with asked() as client:
+        for wrong in ({f"wrong{index}": 1 for index in range(1000)}, {"x" * 100_000: 1}):
+            answer = client.post(JOBS, json={"request": {**SMALL, **wrong}})
+            assert answer.status_code == 422
+            assert len(answer.content) < 3000
 
 
 # The reader of bodies alone, where it is exact to the byte.

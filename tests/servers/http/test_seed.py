@@ -191,6 +191,20 @@ def test_a_body_that_is_not_valid_is_said_as_fastapi_says_it(
     assert "input" in found
 
 
+def test_what_was_sent_is_not_sent_back_whole(address: Address) -> None:
+    for body in (
+        {"prompt": ["x" * 100_000] * 3},
+        {"prompt": {str(index): [[[["deep"]]]] for index in range(10_000)}},
+        {"dry_run": True, "picture": "x" * 100_000},
+        {"prompt": 1, "y" * 100_000: 1},
+        ["x" * 100_000],
+    ):
+        answer = call(address, "POST", GENERATE, body)
+        assert answer.status == 422
+        assert len(json.dumps(answer.record())) < 5000
+        assert "input" in answer.record()["detail"][0]
+
+
 def test_a_wrong_uuid_is_said_as_fastapi_says_it(address: Address) -> None:
     answer = call(address, "GET", f"{GENERATE}?generation_uuid=xyz")
     assert answer.status == 422
