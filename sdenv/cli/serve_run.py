@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Final, final
 
+from sdenv.cli.descriptors import raise_limit
 from sdenv.cli.output import print_json, print_text
 from sdenv.cli.pairs import key_values
 from sdenv.cli.serve import ServeFlags
@@ -54,6 +55,7 @@ def serve(flags: ServeFlags) -> None:
     settings = load_settings(flags.profile, {"color": flags.color, "data_dir": flags.data_dir})
     color_choice.set(settings.color)
     front_ends = front_ends_of(flags, settings)
+    raise_limit()
     with Interrupts() as interrupts:
         backend, name = _backend(flags, settings)
         queue_size = QUEUE_SIZE if flags.queue is None else flags.queue

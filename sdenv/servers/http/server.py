@@ -16,6 +16,7 @@ from sdenv.servers.http.access import Access
 from sdenv.servers.http.app import ROUTERS, build_app, guarded
 from sdenv.servers.http.bodies import BodyReader
 from sdenv.servers.http.context import Service
+from sdenv.servers.http.descriptors import most_connections
 from sdenv.servers.http.guards import Guards
 from sdenv.servers.http.metrics import Metrics
 from sdenv.servers.http.settings import HttpSettings
@@ -196,7 +197,7 @@ def _server(app: Guards, settings: HttpSettings, context: ssl.SSLContext | None)
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=settings.max_connections,
+        limit_concurrency=most_connections(settings.max_connections),
         timeout_graceful_shutdown=_LAST_WORDS_S,
         ssl_context_factory=None if context is None else lambda *_: context,
     )

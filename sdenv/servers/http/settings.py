@@ -76,7 +76,7 @@ class HttpSettings(ServerSettings):
         max_bytes: How many bytes of pictures are kept; None = all.
         header_s: How long a client may take to send the header of a request.
         body_s: How long it may take to send the body.
-        max_connections: How many connections there may be at once.
+        max_connections: How many connections there may be at once; fewer where the system allows fewer files.
         keep_alive_s: How often a silent event stream says that it lives.
     """
 
