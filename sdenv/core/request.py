@@ -259,9 +259,8 @@ def parse_request_json(text: str | bytes) -> GenerationRequest:
 def invalid_request(error: ValidationError) -> InvalidRequest:
     """Pydantic's list of faults as one sentence each, in the words of the request."""
     sentences = [_fault(each["type"], each["loc"], each["msg"], each.get("input")) for each in error.errors()]
-    return InvalidRequest(
-        "The request is not valid.", why="; ".join(sentences)[:2000] + ".", hint=_hint_for(error)
-    )
+    why = "; ".join(sentences)[:2000] + "."
+    return InvalidRequest("The request is not valid.", why=why, hint=_hint_for(error))
 
 
 def _fault(kind: str, location: Iterable[int | str], message: str, given: object) -> str:

@@ -5,10 +5,12 @@ from typing import Final, final
 
 from starlette.types import Receive
 
-from sdenv.core.errors import Busy, Cancelled, NoStepInTime, RequestTooLarge
+from sdenv.core.errors import Busy, Cancelled, NoStepInTime, RequestTooLarge, SdenvError
 
 BODIES_IN_MEMORY: Final = 8
 """How many bodies of the largest size may be in memory at once."""
+FREE_BYTES: Final = 1 << 20
+"""So much of every body is not counted: a small request is let in however many large ones are coming."""
 DISCARDED_BODIES: Final = 2
 """How much of a body that is too large is read and thrown away, in largest bodies: a client that still sends
 does not read that it should not."""
@@ -18,14 +20,18 @@ does not read that it should not."""
 class BodyReader:
     """Reads bodies for one server. Used in the event loop only.
 
+    Memory is taken as bytes come, not as they are announced: who announces much and sends nothing takes none.
+
     Args:
         limit_bytes: The largest body.
         limit_s: How long the client may take.
+        free_bytes: What every body may have beside what all have together.
     """
 
-    def __init__(self, limit_bytes: int, limit_s: float) -> None:
+    def __init__(self, limit_bytes: int, limit_s: float, free_bytes: int = FREE_BYTES) -> None:
         self._limit_bytes = limit_bytes
         self._limit_s = limit_s
+        self._free_bytes = free_bytes
         self._left_bytes = limit_bytes * BODIES_IN_MEMORY
 
     async def read(self, receive: Receive, announced: int | None) -> bytes:
@@ -41,42 +47,53 @@ class BodyReader:
             Busy: Other bodies fill the memory that is there for them.
             Cancelled: The client has hung up.
         """
-        expected = self._limit_bytes if announced is None else announced
-        if expected > self._limit_bytes:
-            await self._discard(receive, expected)
-            raise self._too_large()
-        if expected > self._left_bytes:
-            raise Busy("Too many large requests at once.", hint="Try again in a moment.", retry_after_s=1.0)
-        self._left_bytes -= expected
-        length = 0
+        if announced is not None and (refusal := self._refusal(0, announced)) is not None:
+            await self._discard(receive, announced)
+            raise refusal
+        body = bytearray()
+        is_whole = False
         try:
             async with asyncio.timeout(self._limit_s):
-                body = await self._whole(receive)
-            length = len(body)
-            return body
+                await self._fill(body, receive)
+            is_whole = True
+            return bytes(body)
         except TimeoutError as error:
             raise NoStepInTime(f"The body of the request did not come within {self._limit_s:g} s.") from error
         finally:
-            self._left_bytes += expected - length
+            if not is_whole:
+                self.forget(len(body))
 
     def forget(self, length: int) -> None:
         """Says that a body of so many bytes is no longer in memory."""
-        self._left_bytes += length
+        self._left_bytes += self._counted(length)
 
-    async def _whole(self, receive: Receive) -> bytes:
-        body = bytearray()
+    def _counted(self, length: int) -> int:
+        return max(0, length - self._free_bytes)
+
+    async def _fill(self, body: bytearray, receive: Receive) -> None:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise Cancelled("The client has hung up.")
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self._limit_bytes:
+            part, more = message.get("body", b""), message.get("more_body", False)
+            if (refusal := self._refusal(len(body), len(part))) is not None:
+                self.forget(len(body))
+                body.clear()
                 if more:
                     await self._discard(receive, self._limit_bytes)
-                raise self._too_large()
+                raise refusal
+            self._left_bytes -= self._counted(len(body) + len(part)) - self._counted(len(body))
+            body += part
             if not more:
-                return bytes(body)
+                return
+
+    def _refusal(self, length: int, more: int) -> SdenvError | None:
+        """Why a body of some length may not get longer by so many bytes; None = it may."""
+        if length + more > self._limit_bytes:
+            return self._too_large()
+        if self._counted(length + more) - self._counted(length) > self._left_bytes:
+            return Busy("Too many large requests at once.", hint="Try again in a moment.", retry_after_s=1.0)
+        return None
 
     async def _discard(self, receive: Receive, expected: int) -> None:
         """Reads on for a while, so that the client comes to read the answer."""

@@ -236,6 +236,18 @@ def receiving(*parts: bytes, hang_up: bool = False) -> Receive:
     return receive
 
 
+def idle_after(*parts: bytes) -> Receive:
+    """A client that sends some parts of a body, and then nothing."""
+    pending = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+
+    async def receive() -> dict[str, object]:
+        if not pending:
+            await asyncio.Event().wait()
+        return pending.pop(0)
+
+    return receive
+
+
 def read(reader: BodyReader, receive: Receive, announced: int | None) -> bytes:
     return asyncio.run(reader.read(receive, announced))
 
@@ -250,17 +262,45 @@ def test_a_body_of_exactly_the_limit_is_read_and_one_byte_more_is_not() -> None:
 
 
 def test_all_bodies_together_have_a_limit_and_what_is_forgotten_makes_room() -> None:
-    reader = BodyReader(10, 5.0)
+    reader = BodyReader(10, 5.0, free_bytes=0)
     for _ in range(BODIES_IN_MEMORY):
         read(reader, receiving(b"1234567890"), 10)
-    with pytest.raises(Busy):
-        read(reader, receiving(b"1"), 1)
+    for announced in (1, None):
+        with pytest.raises(Busy):
+            read(reader, receiving(b"1"), announced)
     reader.forget(10)
     assert read(reader, receiving(b"1"), 1) == b"1"
 
 
+def test_clients_that_announce_much_and_send_little_keep_nobody_out() -> None:
+    async def crowd(announced: int | None) -> bytes:
+        reader = BodyReader(10, PATIENCE_S, free_bytes=0)
+        idle = [asyncio.create_task(reader.read(idle_after(b"1"), announced)) for _ in range(40)]
+        await asyncio.sleep(0)
+        found = await reader.read(receiving(b"1234567890"), 10)
+        for each in idle:
+            each.cancel()
+        await asyncio.wait(idle)
+        return found
+
+    for announced in (10, None):
+        assert asyncio.run(crowd(announced)) == b"1234567890"
+
+
+def test_a_small_body_is_let_in_while_large_ones_fill_the_memory() -> None:
+    reader = BodyReader(10, 5.0, free_bytes=3)
+    for _ in range(BODIES_IN_MEMORY * 10 // 7):
+        read(reader, receiving(b"12345", b"67890"), None)
+    with pytest.raises(Busy):
+        read(reader, receiving(b"12345", b"67890"), None)
+    assert read(reader, receiving(b"12", b"3"), None) == b"123"
+    reader.forget(3)
+    reader.forget(10)
+    assert read(reader, receiving(b"1234567890"), 10) == b"1234567890"
+
+
 def test_what_went_wrong_takes_no_room() -> None:
-    reader = BodyReader(10, 0.01)
+    reader = BodyReader(10, 0.01, free_bytes=0)
     for _ in range(3 * BODIES_IN_MEMORY):
         with pytest.raises(NoStepInTime):
             read(reader, receiving(), 10)
