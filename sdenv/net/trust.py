@@ -74,7 +74,7 @@ class TrustStore:
 
     def _write(self, fingerprints: Mapping[str, str]) -> None:
         assert self._path is not None
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         text = json.dumps({"v": TRUST_VERSION, "fingerprints": dict(sorted(fingerprints.items()))}, indent=1)
         handle, hidden = tempfile.mkstemp(prefix=".sdenv-", suffix=".part", dir=self._path.parent)
         try:

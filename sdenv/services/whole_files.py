@@ -46,6 +46,30 @@ def write_whole(path: Path, data: bytes, *, replace: bool, mode: int = 0o666, hi
         remove_quietly(hidden)
 
 
+def make_private_folder(folder: Path) -> None:
+    """Makes a folder that only its owner may look into, with its parents; one that is there stays as it is.
+
+    Raises:
+        DiskFull: There is no room even for that.
+        NotWritable: It cannot be made.
+    """
+    try:
+        _make_private(folder)
+    except OSError as error:
+        raise write_error(folder, error) from error
+
+
+def _make_private(folder: Path) -> None:
+    if not folder.is_dir():
+        if folder.parent != folder:
+            _make_private(folder.parent)
+        if folder.exists():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with suppress(PermissionError):  # a folder that one may write to and not read
+            sync_folder(folder.parent)
+
+
 def hidden_sibling(path: Path) -> Path:
     """A name in the same folder that nobody else uses; short, since names are limited."""
     return path.with_name(f".sdenv-{secrets.token_hex(8)}.part")

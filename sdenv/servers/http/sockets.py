@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from sdenv.core.errors import PortInUse, UnavailableError
 from sdenv.core.server import Address
 from sdenv.servers.http.port_owner import owner_of
+from sdenv.services.whole_files import make_private_folder
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -96,7 +97,7 @@ def _lock_beside(path: Path) -> "FileLock | None":
     """The lock of a socket, held as long as its server lives, whatever ends it; None = another has it."""
     from filelock import FileLock, Timeout
 
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     lock = FileLock(path.with_name(f"{path.name}.lock"), timeout=0, mode=0o600)
     try:
         lock.acquire()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sdenv.core.errors import BadConfig
-from sdenv.services.whole_files import write_whole
+from sdenv.services.whole_files import make_private_folder, write_whole
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -26,7 +26,7 @@ def own_certificate(folder: Path, names: tuple[str, ...]) -> tuple[Path, Path]:
         folder: Where they are kept; made with permissions for its owner only.
         names: Names and addresses under which the server is reached, for those who check them.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(folder)
     certificate, key = folder / CERTIFICATE, folder / KEY
     if not (certificate.exists() and key.exists()):
         certificate_pem, key_pem = _made(names)

@@ -20,7 +20,13 @@ from uuid import UUID
 from sdenv.core.errors import PeerBrokeProtocol
 from sdenv.protocols.seed import Result, backup_line, of_backup_line
 from sdenv.services.jobs.types import Retention
-from sdenv.services.whole_files import hidden_sibling, remove_quietly, sync_folder, write_error
+from sdenv.services.whole_files import (
+    hidden_sibling,
+    make_private_folder,
+    remove_quietly,
+    sync_folder,
+    write_error,
+)
 
 FOLDER: Final = "disk_backups"
 """Its name, as the seed has it; beside the other data, not beside the code."""
@@ -199,8 +205,9 @@ class Backups:
         path = folder / "?"
         hidden = hidden_sibling(path)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with hidden.open("xb") as file:
+            make_private_folder(folder)
+            hidden.touch(mode=0o600, exist_ok=False)
+            with hidden.open("r+b") as file:
                 _write_synced(file, lines)
             path = self._free_name(folder)
             hidden.rename(path)

@@ -55,6 +55,7 @@ def held(folder: Path) -> Iterator[None]:
 
 def _say_who(folder: Path) -> None:
     with suppress(OSError):  # it only makes an error text better
+        (folder / _HOLDER).touch(mode=0o600)
         (folder / _HOLDER).write_text(json.dumps({"pid": os.getpid()}), encoding="utf-8")
 
 

@@ -14,11 +14,12 @@ from sdenv.services.jobs.database import Database
 from sdenv.services.jobs.folder import refuse_network_disk
 from sdenv.services.jobs.reading import CLI, PlacedPicture, Reading, unknown_job
 from sdenv.services.jobs.requests import taken_apart
-from sdenv.services.jobs.results import Results, make_folder, picture_record
+from sdenv.services.jobs.results import Results, picture_record
 from sdenv.services.jobs.retention import prune, remove, unfinished
 from sdenv.services.jobs.schema import DATABASE
 from sdenv.services.jobs.store import End, NewJob, Store, now
 from sdenv.services.jobs.types import JobPage, JobQuery, Retention
+from sdenv.services.whole_files import make_private_folder
 
 _NOTHING: Final = JobPage(())
 
@@ -100,7 +101,7 @@ class History:
             error: Why it failed or was cancelled; None = it is done.
             created_at: When it began: UTC, seconds since 1970; None = now.
         """
-        make_folder(self._folder)
+        make_private_folder(self._folder)
         database = self._database() or self._open()
         began = now() if created_at is None else created_at
         job = NewJob(

@@ -21,7 +21,7 @@ from sdenv.services.jobs.live import LiveJobs
 from sdenv.services.jobs.reading import CLI, Reading
 from sdenv.services.jobs.recovery import recover
 from sdenv.services.jobs.requests import taken_apart
-from sdenv.services.jobs.results import Results, make_folder
+from sdenv.services.jobs.results import Results
 from sdenv.services.jobs.retention import finish_removals, prune, remove, unfinished
 from sdenv.services.jobs.runner import Runner
 from sdenv.services.jobs.store import Store, now
@@ -38,6 +38,7 @@ from sdenv.services.jobs.types import (
 from sdenv.services.jobs.view import View
 from sdenv.services.jobs.waiting import Waiting
 from sdenv.services.jobs.watching import Watching
+from sdenv.services.whole_files import make_private_folder
 
 MAX_TRIES: Final = 3  # a job that has ended three workers is likely to be the cause (AI-Horde's rule)
 
@@ -83,7 +84,7 @@ class Jobs:
         self._live = LiveJobs()
         self._results = Results(folder)
         with ExitStack() as opened:
-            make_folder(folder)
+            make_private_folder(folder)
             opened.enter_context(held(folder))
             self._database = Database(folder)
             opened.callback(self._database.close)

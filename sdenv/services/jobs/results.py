@@ -14,7 +14,7 @@ from sdenv.core.job_record import PictureRecord
 from sdenv.core.request import ResolvedRequest
 from sdenv.services.files import PictureFacts
 from sdenv.services.metadata import with_metadata
-from sdenv.services.whole_files import sync_folder, write_error, write_whole
+from sdenv.services.whole_files import make_private_folder, write_whole
 
 RESULTS: Final = "results"
 _SUFFIXES: Final[Mapping[str, str]] = {PNG: "png", JPEG: "jpg", WEBP: "webp"}
@@ -121,21 +121,6 @@ def facts_of(
     return None if resolved is None else PictureFacts(resolved, index, backend, model_hash, made_with)
 
 
-def make_folder(folder: Path) -> None:
-    """Makes a folder with its parents.
-
-    Raises:
-        DiskFull: There is no room even for that.
-        NotWritable: It cannot be made.
-    """
-    try:
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            sync_folder(folder.parent)
-    except OSError as error:
-        raise write_error(folder, error) from error
-
-
 def _content(path: Path) -> bytes:
     """All of an ordinary file; neither a link nor a pipe, on which the server would wait."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -144,9 +129,9 @@ def _content(path: Path) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    make_folder(path.parent)
+    make_private_folder(path.parent)
     try:
         write_whole(path, data, replace=True, mode=0o600)
     except NotWritable:  # the last other picture of that day was removed just now, and the folder with it
-        make_folder(path.parent)
+        make_private_folder(path.parent)
         write_whole(path, data, replace=True, mode=0o600)

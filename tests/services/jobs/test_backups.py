@@ -45,6 +45,12 @@ def test_nothing_is_made_before_there_is_a_result(tmp_path: Path) -> None:
     assert not (tmp_path / "disk_backups").exists()
 
 
+def test_backups_are_for_the_user_of_the_server_only(tmp_path: Path) -> None:
+    opened(tmp_path / "disk_backups").add([result()])
+    for each in (tmp_path / "disk_backups", *(tmp_path / "disk_backups").iterdir()):
+        assert each.stat().st_mode & 0o077 == 0, each
+
+
 def test_all_results_are_in_one_file_with_the_name_and_the_lines_of_the_original(tmp_path: Path) -> None:
     kept = opened(tmp_path)
     kept.add([result(0)])

@@ -91,11 +91,16 @@ def test_the_row_of_a_picture_comes_after_its_file(tmp_path: Path, monkeypatch: 
 
 
 def test_prompts_and_pictures_are_for_the_user_of_the_server_only(tmp_path: Path) -> None:
-    with opened(tmp_path) as jobs:
-        done(jobs)
-    for each in tmp_path.rglob("*"):
-        if each.is_file():
-            assert each.stat().st_mode & 0o077 == 0, each
+    before = os.umask(0o022)
+    try:
+        with opened(tmp_path / "made" / "data") as jobs:
+            done(jobs)
+            found = list(tmp_path.rglob("*"))
+            open_to_others = [each for each in found if each.stat().st_mode & 0o077]
+    finally:
+        os.umask(before)
+    assert {each.name for each in found} >= {"made", "data", "results", "server.json", "jobs.sqlite3-wal"}
+    assert open_to_others == []
 
 
 def test_a_picture_that_a_backend_only_returns_is_kept_too(tmp_path: Path) -> None:
