@@ -27,7 +27,7 @@ _MEANINGS: Final[Mapping[int, str]] = {
     409: "Not yet: the job has not come so far.",
     413: "The body is too large.",
     422: "The request is not valid.",
-    429: "The queue is full; Retry-After says when to come back.",
+    429: "The queue is full, or the token has too many streams; Retry-After says when to come back.",
     500: "It failed, and may go well the next time.",
     503: "The server is about to end, or its backend is not there.",
 }

@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from sdenv import __version__
+from sdenv.core.errors import Busy
 from sdenv.core.request import GenerationRequest
 from sdenv.servers.http.limits import allowed_priority, check_limits
 from sdenv.servers.http.metrics import Metrics
@@ -17,6 +18,10 @@ from sdenv.services.engine import Engine
 
 if TYPE_CHECKING:
     from sdenv.services.jobs import Accepted, Jobs
+
+MAX_STREAMS: Final = 64
+"""Event streams that one token may have open at once."""
+_STREAM_RETRY_S: Final = 5.0
 
 
 @final
@@ -40,6 +45,40 @@ class Watchers:
     def count(self, job_id: str) -> int:
         """How many wait for it."""
         return self._counts[job_id]
+
+
+@final
+class Streams:
+    """How many event streams each token has open. Used in the event loop only.
+
+    Each step of a job is written to each of its streams, so that nobody may have any number of them.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def check(self, asker: Principal) -> None:
+        """Refuses one more stream.
+
+        Raises:
+            Busy: There are as many as one token may have.
+        """
+        if self._counts[asker.name] >= MAX_STREAMS:
+            raise Busy(
+                "Too many event streams are open.",
+                why=f"One token may have {MAX_STREAMS} at once.",
+                hint="Close one, or ask for the job itself now and then.",
+                retry_after_s=_STREAM_RETRY_S,
+            )
+
+    @contextmanager
+    def opened(self, asker: Principal) -> Iterator[None]:
+        """While the context is open, there is one more."""
+        self._counts[asker.name] += 1
+        try:
+            yield
+        finally:
+            self._counts[asker.name] -= 1
 
 
 @final
@@ -70,6 +109,7 @@ class Service:
         version: Of sdenv.
         dialects: Names of the dialects on this port.
         watchers: Who waits for which job.
+        streams: How many event streams are open.
         lifetime: Whether the server is about to end.
     """
 
@@ -81,6 +121,7 @@ class Service:
     version: str = __version__
     dialects: tuple[str, ...] = ()
     watchers: Watchers = field(default_factory=Watchers)
+    streams: Streams = field(default_factory=Streams)
     lifetime: Lifetime = field(default_factory=Lifetime)
 
     def accept(

@@ -153,7 +153,7 @@ def _add_events(routes: APIRouter, service: Service) -> None:
         responses={
             200: {"description": "Server-sent events.", "content": stream_schema},
             204: {"description": "Nothing comes after that event: the job has ended."},
-            **errors(404, 422),
+            **errors(404, 422, 429),
         },
     )
     async def events(
@@ -168,7 +168,8 @@ def _add_events(routes: APIRouter, service: Service) -> None:
         ] = "",
     ) -> Response:
         """What happens to a job, from its start or from an event on, until it has ended."""
-        owner = principal_of(request).owner
+        asker = principal_of(request)
+        owner = asker.owner
         job = await asyncio.to_thread(service.jobs.get, job_id, owner)
         resumed = last_event_id or after or None
         found = service.jobs.watch(job_id, resumed, owner)
@@ -176,7 +177,7 @@ def _add_events(routes: APIRouter, service: Service) -> None:
             if not (rest := [event async for event in found]):
                 return Response(status_code=204)  # what tells an EventSource not to come back
             found = replayed(rest)
-        return EventStream(service, job_id, found, previews=previews)
+        return EventStream(service, job_id, asker, found, previews=previews)
 
 
 def _add_results(routes: APIRouter, service: Service) -> None:

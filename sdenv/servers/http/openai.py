@@ -147,6 +147,8 @@ class _Desk:
         exact = request.headers.get(openai.EXACT_HEADER, "").casefold() == "true"
         if exact or self._service.settings.strict_models:
             status.model(wanted.request.model)
+        if wanted.stream:
+            self._service.streams.check(principal_of(request))  # before there is a job that nobody watches
         accepted = await asyncio.to_thread(
             self._service.accept,
             wanted.request,

@@ -22,6 +22,7 @@ from sdenv.protocols import native, openai
 from sdenv.protocols.discretion import discreet
 from sdenv.servers.http.context import Service
 from sdenv.servers.http.file_links import FileLinks, Link
+from sdenv.servers.http.principal import principal_of
 from sdenv.servers.http.streaming import MEDIA_TYPE, with_pauses
 from sdenv.servers.http.waiting import first_of, hung_up
 from sdenv.services.metadata import with_metadata_of
@@ -152,8 +153,8 @@ class PictureStream(Response):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        watchers = self._service.watchers
-        with watchers.waiting(self._job.id):
+        watchers, streams = self._service.watchers, self._service.streams
+        with streams.opened(principal_of(self._request)), watchers.waiting(self._job.id):
             first = await first_of(self._pump(write), hung_up(receive))
         if first == 0:
             await send({"type": "http.response.body", "body": b""})

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from sdenv.core.errors import ServerStopping
 from sdenv.servers.http.context import Service
+from sdenv.servers.http.principal import Principal
 from sdenv.servers.http.waiting import ended, first_of, hung_up
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class EventStream(Response):
     Args:
         service: What the route works with.
         job_id: Whose events they are.
+        asker: Who wants them.
         events: From where the client wants them on.
         previews: As in `encoded`.
     """
@@ -52,19 +54,31 @@ class EventStream(Response):
     media_type = MEDIA_TYPE
 
     def __init__(
-        self, service: Service, job_id: str, events: "AsyncIterator[LoggedEvent]", *, previews: bool
+        self,
+        service: Service,
+        job_id: str,
+        asker: Principal,
+        events: "AsyncIterator[LoggedEvent]",
+        *,
+        previews: bool,
     ) -> None:
         super().__init__(headers={"X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._service = service
         self._job_id = job_id
+        self._asker = asker
         self._events = events
         self._previews = previews
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
-        """Sends it."""
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        with self._service.watchers.waiting(self._job_id):
+        """Sends it.
+
+        Raises:
+            Busy: The token has too many streams; nothing is sent yet.
+        """
+        self._service.streams.check(self._asker)
+        with self._service.streams.opened(self._asker), self._service.watchers.waiting(self._job_id):
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await first_of(self._pump(send), hung_up(receive))
 
     async def _pump(self, send: Send) -> None:

@@ -9,10 +9,12 @@ from sdenv.backends.fake import FakeBackend, FakeSettings
 from sdenv.core.events import PreviewReady, StepDone
 from sdenv.protocols.native import event_of
 from sdenv.servers.http import HttpServer, HttpSettings
+from sdenv.servers.http.context import MAX_STREAMS
 from sdenv.services.engine import Engine
 from sdenv.testing.fakes import PATIENCE_S, SilentBackend
 from sdenv.testing.server_contract import serving
-from tests.servers.http.support import JOBS, SMALL, asked, events, finished, plain, submitted
+from tests.servers.http.support import JOBS, SMALL, asked, error_code, events, finished, plain, submitted
+from tests.support.waiting import until
 
 
 def test_a_client_that_comes_back_with_the_last_id_gets_exactly_the_rest() -> None:
@@ -69,6 +71,26 @@ def test_a_watcher_who_hangs_up_leaves_a_durable_job_alone() -> None:
         assert silent.began.wait(PATIENCE_S)
         assert client.get(f"{JOBS}/{job_id}").json()["state"] == "running"
         assert not silent.unblocked.is_set()
+
+
+def test_one_token_may_not_have_any_number_of_streams() -> None:
+    with asked(SilentBackend()) as client, ExitStack() as streams:
+        path = f"{JOBS}/{submitted(client)}/events"
+        others = streams.enter_context(httpx2.Client(base_url=client.base_url, limits=httpx2.Limits()))
+        opened = [streams.enter_context(others.stream("GET", path)) for _ in range(MAX_STREAMS)]
+        assert {each.status_code for each in opened} == {200}
+        refused = client.get(path)
+        assert (refused.status_code, error_code(refused)) == (429, "queue-full")
+        assert int(refused.headers["retry-after"]) >= 1
+        stream = {"prompt": "a", "stream": True, "size": "64x64"}
+        assert client.post("/v1/images/generations", json=stream).status_code == 429
+        opened[0].close()
+        until(lambda: _is_let_in(client, path))
+
+
+def _is_let_in(client: httpx2.Client, path: str) -> bool:
+    with client.stream("GET", path) as answer:
+        return answer.status_code == 200
 
 
 def test_the_server_ends_at_once_although_streams_are_open() -> None:
