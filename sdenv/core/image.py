@@ -160,13 +160,23 @@ def decode(image: ImageData, name: str = "the picture") -> "Image":
 
     opened = open_checked(image, name)
     upright = _orientation(opened) == _UPRIGHT
+    _load(opened, name)
+    return opened if upright else PIL.ImageOps.exif_transpose(opened)
+
+
+def check_whole(image: ImageData, name: str = "the picture") -> None:
+    """Decodes a picture to see whether all of it is there; raises as `decode`, and keeps nothing of it."""
+    with open_checked(image, name) as opened:
+        _load(opened, name)
+
+
+def _load(opened: "Image", name: str) -> None:
     try:
         opened.load()
     except (*_DAMAGED, MemoryError) as error:
         raise BadImage(
             f"{name} is damaged or incomplete.", why=f"{error}.", hint="Copy or download the file again."
         ) from error
-    return opened if upright else PIL.ImageOps.exif_transpose(opened)
 
 
 def encode_png(picture: "Image") -> ImageData:

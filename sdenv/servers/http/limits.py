@@ -1,25 +1,29 @@
 """What one request may ask for at most; checked before it is queued, in every dialect."""
 
+import threading
 from dataclasses import replace
 from typing import Final
 
 from sdenv.core.backend import BackendStatus
 from sdenv.core.capabilities import Capabilities, SizeRule
 from sdenv.core.errors import BadMask, InvalidRequest
-from sdenv.core.image import ImageData, size_of
+from sdenv.core.image import ImageData, check_whole, size_of
 from sdenv.core.request import GenerationRequest
 from sdenv.servers.http.principal import Principal
 from sdenv.servers.http.settings import Limits
 
 ORDINARY_PRIORITY: Final = 0
 
+_DECODING: Final = threading.Semaphore(2)
+"""So many pictures of strangers are decoded at once: each may take 256 MB."""
+
 
 def check_limits(request: GenerationRequest, limits: Limits) -> None:
-    """Refuses what is too much, and pictures that are none.
+    """Refuses what is too much, and pictures that are none or damaged; blocks while it decodes them.
 
     Raises:
         InvalidRequest: A number above a limit.
-        BadImage: A picture that cannot be read, or would decode to too many pixels.
+        BadImage: A picture that cannot be read, is cut off, or would decode to too many pixels.
         BadMask: A mask of another size than its picture.
     """
     faults = [
@@ -51,16 +55,19 @@ def _check_pictures(request: GenerationRequest) -> None:
         *((f"controls.{index}.image", each.image) for index, each in enumerate(request.controls)),
         *((f"references.{index}", each) for index, each in enumerate(request.references)),
     ]
-    for name, picture in inputs:
-        size_of(picture, name)
-    if request.init_image is None:
-        return
-    size = size_of(request.init_image, "init_image")
-    if request.mask is not None and (found := size_of(request.mask, "mask")) != size:
+    if request.init_image is not None:
+        inputs.append(("init_image", request.init_image))
+    if request.mask is not None:
+        inputs.append(("mask", request.mask))
+    sizes = {name: size_of(picture, name) for name, picture in inputs}
+    if "mask" in sizes and (found := sizes["mask"]) != (size := sizes["init_image"]):
         raise BadMask(
             "The mask does not have the size of the init image.",
             why=f"The mask is {found[0]}x{found[1]}, the init image {size[0]}x{size[1]}.",
         )
+    for name, picture in inputs:
+        with _DECODING:
+            check_whole(picture, name)
 
 
 def allowed_priority(priority: int, asker: Principal) -> int:
@@ -91,6 +98,6 @@ def limited(status: BackendStatus, limits: Limits) -> BackendStatus:
 def limited_size(capabilities: Capabilities, limits: Limits) -> SizeRule:
     """The sizes that the backend makes and this server allows."""
     rule = capabilities.size
-    if limits == Limits():
+    if limits == Limits() and (rule.max_pixels or 0) <= limits.pixels:
         return rule  # the limits of the request itself: nothing to narrow
     return rule.narrowed(SizeRule(max_px=limits.side_px, max_pixels=limits.pixels))

@@ -1,16 +1,22 @@
 """sdenv's own API: jobs in, their state, their pictures out."""
 
+import base64
 from collections.abc import Iterator
+from dataclasses import replace
 
 import httpx2
 import pytest
 
 from sdenv.backends.fake import FakeBackend, FakeSettings
+from sdenv.core.capabilities import SizeRule
 from sdenv.core.image import ImageData, decode
-from sdenv.core.request import GenerationRequest
+from sdenv.core.request import MAX_PICTURE_PIXELS, GenerationRequest
+from sdenv.servers.http.limits import limited_size
+from sdenv.servers.http.settings import Limits
 from sdenv.services.metadata import read_metadata
 from sdenv.testing.fakes import PATIENCE_S, SilentBackend, SlowBackend
 from sdenv.testing.requests import run
+from sdenv.testing.samples import picture
 from tests.servers.http.support import JOBS, SMALL, asked, error_code, events, finished, submitted
 
 
@@ -115,6 +121,22 @@ def test_what_makes_no_sense_is_refused_before_a_job_exists(client: httpx2.Clien
     assert answer.status_code == 422
     assert "Traceback" not in answer.text
     assert client.get("/sdenv/v1/status").json()["queue"] == before
+
+
+def test_a_picture_that_is_cut_off_behind_its_header_is_refused(client: httpx2.Client) -> None:
+    whole = picture(64, 64)
+    cut = {"data": base64.b64encode(whole.data[:-30]).decode(), "media_type": whole.media_type}
+    answer = client.post(JOBS, json={"request": {**SMALL, "init_image": cut}})
+    assert (answer.status_code, error_code(answer)) == (422, "bad-image")
+    assert answer.json()["error"]["what"] == "init_image is damaged or incomplete."
+
+
+def test_no_larger_pictures_are_promised_than_a_request_may_ask_for() -> None:
+    fake = FakeBackend(FakeSettings()).probe().capabilities
+    roomy = replace(fake, size=SizeRule(max_pixels=53_000_000))
+    tight = replace(fake, size=SizeRule(max_pixels=1_000_000))
+    assert limited_size(roomy, Limits()).max_pixels == MAX_PICTURE_PIXELS
+    assert limited_size(tight, Limits()) == tight.size
 
 
 def test_every_wrong_field_is_named(client: httpx2.Client) -> None:
