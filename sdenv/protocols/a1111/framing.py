@@ -16,6 +16,7 @@ STRETCH: Final = 0
 CROP: Final = 1
 FILL: Final = 2
 LATENT: Final = 3  # stretched in latent space there; here as STRETCH
+_STRIP_PX: Final = 256
 MODES: Final = (STRETCH, CROP, FILL, LATENT)
 
 
@@ -57,10 +58,8 @@ class Framing:
         import PIL.Image
         import PIL.ImageOps
 
-        if mask.mode in ("RGBA", "LA", "PA") or "transparency" in mask.info:
-            layer = mask.convert("RGBA")  # what is transparent is kept, as if it were black
-            mask = PIL.Image.alpha_composite(PIL.Image.new("RGBA", layer.size, "black"), layer)
-        grey = mask.convert("L")
+        transparent = mask.mode in ("RGBA", "LA", "PA") or "transparency" in mask.info
+        grey = _over_black(mask) if transparent else mask.convert("L")
         if self.mask_inverted:
             grey = PIL.ImageOps.invert(grey)
         if grey.size != init_size:
@@ -89,6 +88,21 @@ class Framing:
         filled = _edges(inside, self.size, (across, down))
         filled.paste(inside, (across, down))
         return filled
+
+
+def _over_black(mask: "Image") -> "Image":
+    """A mask in grey, in which what is transparent is kept, as if it were black.
+
+    In strips: three more pictures of this size with four channels would be a gigabyte.
+    """
+    import PIL.Image
+
+    grey = PIL.Image.new("L", mask.size)
+    for top in range(0, mask.height, _STRIP_PX):
+        strip = mask.crop((0, top, mask.width, min(mask.height, top + _STRIP_PX))).convert("RGBA")
+        black = PIL.Image.new("RGBA", strip.size, "black")
+        grey.paste(PIL.Image.alpha_composite(black, strip).convert("L"), (0, top))
+    return grey
 
 
 def _edges(inside: "Image", size: tuple[int, int], at: tuple[int, int]) -> "Image":

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol, final
 
 from fastapi import Request
@@ -65,7 +66,9 @@ class Making:
         """
         asker = principal_of(request)
         exact = request.headers.get(a1111.EXACT_HEADER, "").casefold() == "true"
-        ask = await asyncio.to_thread(self._asked, body, asker, img2img, exact)
+        status = await asyncio.to_thread(self._settings.status)
+        asked = partial(self._asked, status, body, asker, img2img, exact)
+        ask = await (self._service.decoded(asked) if img2img else asyncio.to_thread(asked))
         parts: list[_Part] = []
         wanted: GenerationRequest | None = ask.request
         while wanted is not None:
@@ -81,8 +84,9 @@ class Making:
                 self._skipped.add(job.id)
             self._service.jobs.cancel(job.id, owner)
 
-    def _asked(self, body: Mapping[str, Any], asker: Principal, img2img: bool, exact: bool) -> a1111.Ask:
-        status = self._settings.status()
+    def _asked(
+        self, status: BackendStatus, body: Mapping[str, Any], asker: Principal, img2img: bool, exact: bool
+    ) -> a1111.Ask:
         samplers = status.capabilities.samplers
         known = a1111.Known(lists.names_of(status), samplers)
         options = self._settings.options(asker)

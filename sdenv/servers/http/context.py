@@ -2,10 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, TypeVar, final
 
 from sdenv import __version__
 from sdenv.core.errors import Busy
@@ -19,9 +19,13 @@ from sdenv.services.engine import Engine
 if TYPE_CHECKING:
     from sdenv.services.jobs import Accepted, Jobs
 
+T = TypeVar("T")
+
 MAX_STREAMS: Final = 64
 """Event streams that one token may have open at once."""
 _STREAM_RETRY_S: Final = 5.0
+MAX_DECODING: Final = 2
+"""Requests whose pictures are decoded at once: one of 64 megapixels takes 256 MB, however small its file."""
 
 
 @final
@@ -110,6 +114,7 @@ class Service:
         dialects: Names of the dialects on this port.
         watchers: Who waits for which job.
         streams: How many event streams are open.
+        decoding: Held while pictures that a client has sent are decoded.
         lifetime: Whether the server is about to end.
     """
 
@@ -122,7 +127,17 @@ class Service:
     dialects: tuple[str, ...] = ()
     watchers: Watchers = field(default_factory=Watchers)
     streams: Streams = field(default_factory=Streams)
+    decoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_DECODING))
     lifetime: Lifetime = field(default_factory=Lifetime)
+
+    async def decoded(self, work: Callable[[], T]) -> T:
+        """Runs what decodes the pictures of a client, in a thread, a few at once.
+
+        Args:
+            work: Returns small things: what is decoded is gone when the next begins.
+        """
+        async with self.decoding:
+            return await asyncio.to_thread(work)
 
     def accept(
         self,

@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, final
 
 from fastapi import APIRouter, Request
@@ -40,7 +41,7 @@ _MOST: Final = 100
 """Fields of a form, and files; no client sends a tenth of it."""
 _SECRET: Final = re.compile(r"([\w-]{16,64})\.(?:png|jpeg|webp)", re.ASCII)
 
-Read = Callable[[Request], Awaitable[openai.Wanted]]
+Read = Callable[[Service, Request], Awaitable[openai.Wanted]]
 
 
 def error_response(error: SdenvError) -> Response:
@@ -142,7 +143,7 @@ class _Desk:
         key = await self._key(request)
         if (failure := self._failures.find(key)) is not None:
             return error_response(failure)
-        wanted = await read(request)
+        wanted = await read(self._service, request)
         status = await _status(self._service)
         exact = request.headers.get(openai.EXACT_HEADER, "").casefold() == "true"
         if exact or self._service.settings.strict_models:
@@ -199,24 +200,24 @@ def _model_name(wanted: openai.Wanted, status: BackendStatus, job: JobRecord) ->
 # Bodies
 
 
-async def _generation(request: Request) -> openai.Wanted:
+async def _generation(_: Service, request: Request) -> openai.Wanted:
     return openai.wanted_generation(await _json(request))
 
 
-async def _edit(request: Request) -> openai.Wanted:
+async def _edit(service: Service, request: Request) -> openai.Wanted:
     if not _is_form(request):
-        return await asyncio.to_thread(openai.wanted_edit, await _json(request))
+        return await service.decoded(partial(openai.wanted_edit, await _json(request)))
     values, images, mask = await _form(request)
-    return await asyncio.to_thread(openai.wanted_edit, values, images, mask)
+    return await service.decoded(partial(openai.wanted_edit, values, images, mask))
 
 
-async def _variation(request: Request) -> openai.Wanted:
+async def _variation(service: Service, request: Request) -> openai.Wanted:
     if not _is_form(request):
         raise InvalidRequest("This call wants a form.", why=f"It came as {_content_type(request)!r}.")
     values, images, mask = await _form(request)
     if mask is not None:
         values["mask"] = "(a file)"
-    return openai.wanted_variation(values, images)
+    return await service.decoded(partial(openai.wanted_variation, values, images))
 
 
 def _content_type(request: Request) -> str:
