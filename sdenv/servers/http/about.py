@@ -7,7 +7,7 @@ from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from sdenv.core.backend import BackendStatus
-from sdenv.core.errors import Denied, SdenvError, ServerStopping
+from sdenv.core.errors import Denied, SdenvError, ServerStopping, UnavailableError
 from sdenv.protocols.native import (
     NATIVE_VERSION,
     PREFIX,
@@ -103,9 +103,13 @@ def _add_health(routes: APIRouter, service: Service) -> None:
 
     @routes.get("/ready", tags=["health"], responses={**is_a(schemas.Readiness), **errors(503)})
     def ready() -> Response:
-        """Whether the server takes jobs and its backend is there. Needs no token."""
+        """Whether the server takes jobs, can write them down, and its backend is there. Needs no token."""
         if service.lifetime.draining:
             raise ServerStopping("The server is about to end.")
+        try:
+            service.jobs.check_writable()
+        except SdenvError as error:
+            raise UnavailableError("The server cannot write jobs down.", why=error.what) from error
         service.engine.status()
         return JSONResponse({"ready": True})
 

@@ -1,5 +1,6 @@
 """One SQLite file: one writer at a time, readers that never wait for it."""
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -7,11 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, final
 
+from sdenv.core.errors import DiskFull
 from sdenv.services.jobs.schema import DATABASE, connected, prepare, translating
 from sdenv.services.whole_files import sync_folder, write_error
 
 _KEPT_READERS: Final = 4
 """Idle connections that are kept; more are opened when more threads read at once, and closed again."""
+
+_LEAST_ROOM_BYTES: Final = 2**20
+"""With less on the disk a job is likely to fail."""
 
 _PAGES_GIVEN_BACK: Final = 256
 """A megabyte at a time, so that nobody waits for it."""
@@ -41,6 +46,7 @@ class Database:
                 self._writer.close()
                 raise
         self._synced: bool | None = None
+        self._failing = False
 
     @contextmanager
     def write(self, *, synced: bool) -> Iterator[sqlite3.Connection]:
@@ -54,17 +60,41 @@ class Database:
             SdenvError: The file cannot be used.
         """
         with translating(self.path), self._writing:
-            if self._synced is not synced:
-                self._writer.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
-                self._synced = synced
-            self._writer.execute("BEGIN IMMEDIATE")
             try:
-                yield self._writer
-                self._writer.execute("COMMIT")
-            except BaseException:
-                if self._writer.in_transaction:  # SQLite has rolled some failures back by itself
-                    self._writer.execute("ROLLBACK")
+                with self._transaction(synced=synced) as connection:
+                    yield connection
+                self._failing = False
+            except sqlite3.Error:
+                self._failing = True
                 raise
+
+    @contextmanager
+    def _transaction(self, *, synced: bool) -> Iterator[sqlite3.Connection]:
+        if self._synced is not synced:
+            self._writer.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+            self._synced = synced
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._writer
+            self._writer.execute("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:  # SQLite has rolled some failures back by itself
+                self._writer.execute("ROLLBACK")
+            raise
+
+    def check_writable(self) -> None:
+        """Looks whether a job could be written down now; cheap as long as the last write went well.
+
+        Raises:
+            DiskFull: It would not fit on the disk.
+            SdenvError: The file cannot be used.
+        """
+        if shutil.disk_usage(self.path.parent).free < _LEAST_ROOM_BYTES:
+            raise DiskFull(f"The disk of {self.path.name} is full.")
+        if self._failing:
+            with self.write(synced=True) as connection:
+                connection.execute("INSERT OR REPLACE INTO removals VALUES ('', 0, 0)")
+                connection.execute("DELETE FROM removals WHERE job = ''")
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:

@@ -42,9 +42,7 @@ from sdenv.services.whole_files import make_private_folder
 
 MAX_TRIES: Final = 3  # a job that has ended three workers is likely to be the cause (AI-Horde's rule)
 
-_OBEY_S: Final = 10.0
-"""How long `close` waits for a backend to obey a cancel."""
-
+_OBEY_S: Final = 10.0  # how long `close` waits for a backend to obey a cancel
 _LONGEST_RETRY_S: Final = 600
 
 
@@ -130,8 +128,7 @@ class Jobs:
             UnsupportedError: The backend cannot do it; other errors as in `Engine.submit`.
             Busy: The queue, or the owner's share of it, is full.
             ServerStopping: The server is about to end.
-            KeyReused: The key was used for another request.
-            DiskFull: It could not be written down.
+            KeyReused: The key was used for another request. DiskFull: It could not be written down.
         """
         stored = taken_apart(request)
         known = self._accepting.known(stored, key, owner)
@@ -257,6 +254,10 @@ class Jobs:
     def counts(self) -> JobCounts:
         """How many jobs there are, by state."""
         return self._reading.counts()
+
+    def check_writable(self) -> None:
+        """Raises what `accept` would if it could not write a job down now."""
+        self._database.check_writable()
 
     def retry_after_s(self) -> int:
         """Whole seconds, at least 1, after which a place in the queue is likely."""

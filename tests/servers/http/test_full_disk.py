@@ -3,7 +3,9 @@
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,3 +70,16 @@ def test_a_file_that_is_damaged_on_the_server_is_no_fault_of_the_client(tmp_path
     assert [(each.status_code, error_code(each)) for each in (damaged, lost)] == [(500, "failed")] * 2
     assert " object at " not in damaged.text
     assert str(tmp_path) not in lost.text
+
+
+def test_a_server_that_cannot_write_jobs_down_is_not_ready(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with asked(data_dir=tmp_path) as client:
+        assert client.get("/ready").status_code == 200
+        with monkeypatch.context() as full:
+            full.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+            answer = client.get("/ready")
+        assert client.get("/ready").status_code == 200
+    assert (answer.status_code, error_code(answer)) == (503, "unavailable")
+    assert str(tmp_path) not in answer.text

@@ -20,6 +20,7 @@ from sdenv.core.errors import (
     JobNotFinished,
     NoStepInTime,
     OutOfMemory,
+    SdenvError,
     ServerStopping,
     UnavailableError,
     UnknownJob,
@@ -310,7 +311,10 @@ def test_a_disk_too_full_for_the_end_of_a_job_delays_only_its_writing(tmp_path: 
         gate.open()
         assert jobs.wait(job.id, PATIENCE_S).state is JobState.FAILED
         assert types(watched(jobs, job.id))[-1] == "job-ended"
+        with pytest.raises(SdenvError):
+            jobs.check_writable()
         jobs._database._writer.execute("PRAGMA query_only = OFF")
+        jobs.check_writable()
         assert done(jobs).state is JobState.DONE  # taken only after the ends before it are written
         with sqlite3.connect(tmp_path / "jobs.sqlite3") as other:
             row = other.execute("SELECT state FROM jobs WHERE id = ?", (job.id,)).fetchone()
