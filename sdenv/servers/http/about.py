@@ -1,13 +1,12 @@
-"""What the server is: its status, models and capabilities, whether it lives, its numbers, its pages."""
+"""What the server is: its status, models and capabilities, whether it lives, its numbers, its routes."""
 
 from typing import Annotated, Any, Final
-from urllib.parse import quote
 
-from fastapi import APIRouter, Form, Query, Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi import APIRouter, Query, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from sdenv.core.backend import BackendStatus
-from sdenv.core.errors import Denied, SdenvError, ServerStopping, UnavailableError
+from sdenv.core.errors import SdenvError, ServerStopping, UnavailableError
 from sdenv.protocols.native import (
     NATIVE_VERSION,
     PREFIX,
@@ -16,15 +15,12 @@ from sdenv.protocols.native import (
     status_record,
 )
 from sdenv.servers.http import schemas
-from sdenv.servers.http.access import COOKIE, Access
 from sdenv.servers.http.answers import errors, is_a
 from sdenv.servers.http.context import Service
 from sdenv.servers.http.limits import limited
-from sdenv.servers.http.pages import HTML_HEADERS, front_page, routes_page
-from sdenv.servers.http.principal import principal_of
+from sdenv.servers.http.pages import HTML_HEADERS, routes_page
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-_COOKIE_S: Final = 30 * 24 * 3600
 
 
 def router(service: Service) -> APIRouter:
@@ -32,7 +28,7 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter()
     _add_facts(routes, service)
     _add_health(routes, service)
-    _add_pages(routes, service)
+    _add_docs(routes)
     return routes
 
 
@@ -59,6 +55,8 @@ def _add_facts(routes: APIRouter, service: Service) -> None:
                 "server": {"name": "sdenv", "version": service.version},
                 "dialects": list(service.dialects),
                 "queue": queue,
+                "needs_token": service.settings.has_tokens,
+                "limits": service.settings.limits.model_dump(),
             }
         )
 
@@ -125,34 +123,7 @@ def _add_health(routes: APIRouter, service: Service) -> None:
         return Response(numbers, media_type=METRICS_TYPE)
 
 
-def _add_pages(routes: APIRouter, service: Service) -> None:
-    access = Access(service.settings)
-
-    @routes.get(
-        "/",
-        tags=["pages"],
-        responses={**is_a(schemas.Root, "text/html"), **errors()},
-    )
-    def root(request: Request) -> Response:
-        """The page for browsers, JSON for programs. Needs no token."""
-        asker = principal_of(request)
-        model = None if asker.is_stranger else default_model(service)
-        if "text/html" not in request.headers.get("accept", ""):
-            return JSONResponse({"status": "OK", "model": model})
-        return HTMLResponse(front_page(service, asker, model), headers=HTML_HEADERS)
-
-    @routes.post("/login", include_in_schema=False)
-    def login(request: Request, token: Annotated[str, Form(max_length=4096)]) -> Response:
-        """Takes a token from the page's form and gives it back as a cookie that only this server gets."""
-        if access.needs_token and access.holder(token) is None:
-            raise Denied("The token is not one that this server knows.")
-        answer = RedirectResponse("/", 303)
-        secure = request.url.scheme == "https"
-        answer.set_cookie(
-            COOKIE, quote(token, safe=""), _COOKIE_S, httponly=True, samesite="strict", secure=secure
-        )
-        return answer
-
+def _add_docs(routes: APIRouter) -> None:
     @routes.get("/docs", include_in_schema=False)
     def docs(request: Request) -> Response:
         """The routes as a page."""

@@ -22,8 +22,10 @@ from sdenv.core.server import Address
 from sdenv.servers.http.principal import Principal
 from sdenv.servers.http.settings import HttpSettings
 
-OPEN_PATHS: Final = frozenset({"/", "/health", "/ready", "/login"})
+OPEN_PATHS: Final = frozenset({"/", "/health", "/ready", "/login", "/logout"})
 """What anybody may ask for: whether the server lives, the page, and the form that takes the token."""
+PAGE_FOLDER: Final = "/page/"
+"""Below it lie the files of the page: the same for everybody, and public like the rest of sdenv's code."""
 OPEN_FOLDER: Final = "/files/"
 """Below it every name is a secret of its own."""
 COOKIE: Final = "sdenv_token"
@@ -49,7 +51,19 @@ class Asked:
     @property
     def is_open(self) -> bool:
         """Whether it needs no token."""
-        return self.path in OPEN_PATHS or self.path.startswith(OPEN_FOLDER)
+        return self.path in OPEN_PATHS or self.path.startswith((OPEN_FOLDER, PAGE_FOLDER))
+
+    @property
+    def is_by_script(self) -> bool:
+        """Whether a script of the page asks, or an element of it, and not a person who opens an address.
+
+        A browser that is challenged to HTTP Basic then asks its user for a password in a window of its own,
+        in front of the page that could say it better.
+        """
+        if self.headers.get("sec-fetch-mode", "navigate") != "navigate":
+            return True
+        is_asked_by_us = "x-requested-with" in self.headers  # without TLS browsers do not say who asks
+        return is_asked_by_us or self.headers.get("accept", "").startswith(("text/event-stream", "image/"))
 
 
 @final

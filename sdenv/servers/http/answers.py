@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from sdenv.core.errors import BadImage, FailedError, SdenvError
-from sdenv.core.image import JPEG, PNG, WEBP, ImageData, decode
+from sdenv.core.image import JPEG, PNG, WEBP, ImageData, decode, size_of
 from sdenv.protocols.containers import anonymous
 from sdenv.protocols.native import error_record
 from sdenv.servers.http.statuses import NATIVE, headers_of, status_of
@@ -74,25 +74,29 @@ def picture_response(picture: ImageData, file_name: str) -> Response:
     return Response(picture.data, media_type=picture.media_type, headers=headers)
 
 
-def converted(picture: ImageData, media_type: str | None, *, metadata: bool) -> ImageData:
-    """The picture in another format, with or without how it was made inside.
+def converted(
+    picture: ImageData, media_type: str | None, *, metadata: bool, max_side_px: int | None = None
+) -> ImageData:
+    """The picture in another format or smaller, with or without how it was made inside.
 
     Args:
         picture: The file as it is kept, metadata inside.
         media_type: The format; None = as it is.
+        max_side_px: Shrunk to this longer side; None = as it is.
         metadata: Whether how it was made stays inside. A picture in another format has it as far as that
             format can carry it.
     """
     from sdenv.services.metadata import with_metadata_of
 
-    if media_type not in (None, picture.media_type):
-        encoded = encoded_as(picture, media_type)
+    shrinks = max_side_px is not None and max(size_of(picture)) > max_side_px
+    if shrinks or media_type not in (None, picture.media_type):
+        encoded = encoded_as(picture, media_type or picture.media_type, max_side_px)
         return with_metadata_of(encoded, picture) if metadata else encoded
     return picture if metadata else anonymous(picture)
 
 
-def encoded_as(picture: ImageData, media_type: str) -> ImageData:
-    """The pixels in another format.
+def encoded_as(picture: ImageData, media_type: str, max_side_px: int | None = None) -> ImageData:
+    """The pixels in another format, shrunk to a longer side where one is given.
 
     Raises:
         FailedError: The file is damaged; it is ours, and no fault of who asks for it.
@@ -101,6 +105,8 @@ def encoded_as(picture: ImageData, media_type: str) -> ImageData:
         opened = decode(picture)
     except BadImage as error:
         raise FailedError("The file of the picture is damaged.") from error
+    if max_side_px is not None:
+        opened.thumbnail((max_side_px, max_side_px))  # the quick filters of Pillow; never enlarges
     buffer = io.BytesIO()
     if media_type == PNG:
         opened.save(buffer, format="PNG", compress_level=1)

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from sdenv.core.errors import InternalError, InvalidRequest, SdenvError, UnknownName
 from sdenv.protocols.native import PREFIX
-from sdenv.servers.http import a1111, about, native, openai, seed
+from sdenv.servers.http import a1111, about, native, openai, page, recovery, seed
 from sdenv.servers.http.access import COOKIE, OPEN_PATHS, Access
 from sdenv.servers.http.answers import error_response
 from sdenv.servers.http.bodies import BodyReader
@@ -42,10 +42,12 @@ def build_app(service: Service, dialects: tuple[Dialect, ...] = ROUTERS) -> Fast
         redoc_url=None,
         redirect_slashes=False,
     )
-    routers = {"about": about.router(service), **{each.name: each.router(service) for each in dialects}}
-    for name, router in routers.items():
-        app.include_router(router, include_in_schema=name in ("about", "native"))
-    app.state.own_routes = [route for router in routers.values() for route in router.routes]
+    shared = [about.router(service), page.router(service), recovery.router()]
+    routers = [(True, router) for router in shared]
+    routers += [(each.name == "native", each.router(service)) for each in dialects]
+    for is_own, router in routers:
+        app.include_router(router, include_in_schema=is_own)
+    app.state.own_routes = [route for _, router in routers for route in router.routes]
     _add_errors(app, dialects)
     _describe(app, needs_token=service.settings.has_tokens)
     return app

@@ -26,6 +26,7 @@ HEADERS: Final[Mapping[str, str]] = {
 
 _VALUE: Final = re.compile(rb"([!-~\x80-\xff]([\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
 """What a header may say (RFC 9110 5.5): no control characters, no blank at either end."""
+_QUIET_CHALLENGE: Final = 'Bearer realm="sdenv"'  # for which no browser opens a window
 
 _logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Guards:
         assert scope["type"] == "http", scope["type"]
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         asked = Asked(scope["method"], scope["path"], headers)
-        answering = _Answering(send, self._headers(asked), asked.method == "HEAD")
+        answering = _Answering(send, self._headers(asked), asked)
         length = 0
         try:
             if "content-length" in headers and "transfer-encoding" in headers:
@@ -172,10 +173,11 @@ class _Answering:
         status: What was answered; 0 = nothing yet.
     """
 
-    def __init__(self, send: Send, headers: Mapping[str, str], is_head: bool) -> None:
+    def __init__(self, send: Send, headers: Mapping[str, str], asked: Asked) -> None:
         self._send = send
         self._headers = headers
-        self._is_head = is_head
+        self._is_head = asked.method == "HEAD"
+        self._is_by_script = asked.is_by_script
         self.status = 0
 
     async def send(self, message: Message) -> None:
@@ -183,6 +185,8 @@ class _Answering:
             found = MutableHeaders(raw=list(message.get("headers", ())))
             for name, value in self._headers.items():
                 found.setdefault(name, value)
+            if self._is_by_script and "www-authenticate" in found:
+                found["WWW-Authenticate"] = _QUIET_CHALLENGE
             _check_sendable(found)
             self.status = message["status"]
             await self._send({**message, "headers": found.raw})

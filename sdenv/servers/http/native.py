@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from sdenv.core.errors import JobNotFinished, SdenvError, UnknownJob
 from sdenv.core.job_record import JobRecord, JobState
-from sdenv.core.request import MAX_COUNT, invalid_request
+from sdenv.core.request import MAX_COUNT, MAX_SIDE_PX, invalid_request
 from sdenv.protocols.native import NATIVE_VERSION, PREFIX, job_record, request_record
 from sdenv.servers.http import schemas
 from sdenv.servers.http.answers import FORMATS, WITH_BODY, converted, errors, is_a, picture_response
@@ -199,10 +199,16 @@ def _add_results(routes: APIRouter, service: Service) -> None:
             Literal["png", "jpeg", "webp"] | None, Query(description="Default: as it was made.")
         ] = None,
         metadata: Annotated[bool, Query(description="How it was made inside the file.")] = True,
+        max_side_px: Annotated[
+            int | None,
+            Query(ge=16, le=MAX_SIDE_PX, description="Shrunk to this longer side."),
+        ] = None,
     ) -> Response:
         """A finished picture; there is one as soon as it is finished, also while those after it are made."""
         kept = service.jobs.picture(job_id, index, principal_of(request).owner)
-        wanted = converted(kept, None if format is None else FORMATS[format], metadata=metadata)
+        wanted = converted(
+            kept, None if format is None else FORMATS[format], metadata=metadata, max_side_px=max_side_px
+        )
         return picture_response(wanted, f"{job_id}-{index}.{wanted.media_type.partition('/')[2]}")
 
     @routes.get(

@@ -1,15 +1,12 @@
-"""The two small pages: one that says that the server is there, one that lists its routes. No scripts."""
+"""The page that lists the routes. No scripts."""
 
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any, Final
 
-from sdenv.servers.http.context import Service
-from sdenv.servers.http.principal import Principal
-
 HTML_HEADERS: Final[Mapping[str, str]] = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
 }
 
 _STYLE: Final = """
@@ -19,7 +16,7 @@ h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin: 2rem 0 .3rem; }
 code, pre { font: 14px/1.5 ui-monospace, monospace; } pre { overflow-x: auto; padding: .7rem;
 background: color-mix(in srgb, currentColor 8%, transparent); border-radius: 6px; }
 table { border-collapse: collapse; width: 100%; } td { padding: .15rem .8rem .15rem 0; vertical-align: top; }
-input, button { font: inherit; padding: .3rem .6rem; } .quiet { opacity: .7; }
+.quiet { opacity: .7; }
 """
 
 
@@ -28,41 +25,6 @@ def _page(title: str, body: str) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>{body}</body></html>\n"
-    )
-
-
-def front_page(service: Service, asker: Principal, model: str | None) -> str:
-    """What a browser shows at `/`.
-
-    Args:
-        service: What the route works with.
-        asker: Who asks; a stranger sees the form for the token only.
-        model: The default model.
-    """
-    if asker.is_stranger:
-        form = (
-            '<form method="post" action="/login"><label>Token '
-            '<input type="password" name="token" autocomplete="current-password" required></label> '
-            "<button>Enter</button></form>"
-        )
-        return _page("sdenv", f"<h1>sdenv</h1><p>This server wants a token.</p>{form}")
-    counts = service.jobs.counts()
-    rows = (
-        ("Version", service.version),
-        ("Backend", service.engine.name),
-        ("Model", model or "as the backend decides"),
-        ("Queue", f"{counts.running} running, {counts.queued} waiting"),
-        ("Done", str(counts.done)),
-        ("Dialects", ", ".join(service.dialects)),
-    )
-    table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in rows)
-    example = escape('sdenv generate -b URL "a pizza, 3d"')
-    return _page(
-        "sdenv",
-        f"<h1>sdenv makes pictures here</h1><table>{table}</table>"
-        f"<h2>Try it</h2><pre>{example}</pre>"
-        '<p><a href="/docs">All routes</a> · <a href="/openapi.json">OpenAPI</a> · '
-        '<a href="/metrics">Metrics</a></p>',
     )
 
 

@@ -177,6 +177,16 @@ class Queue(BaseModel):
     draining: Annotated[bool, Field(description="Whether the server is about to end and takes no more.")]
 
 
+class RequestLimits(BaseModel):
+    """The most that one request may ask for on this server, whatever the backend can do."""
+
+    steps: int
+    count: int
+    side_px: int
+    pixels: Annotated[int, Field(description="Width times height.")]
+    body_bytes: Annotated[int, Field(description="Bytes of a request's body, pictures as base64 included.")]
+
+
 class Status(BaseModel):
     """What the server and the backend behind it say of themselves."""
 
@@ -189,6 +199,8 @@ class Status(BaseModel):
     server: ServerFacts
     dialects: list[str]
     queue: Queue
+    needs_token: Annotated[bool, Field(description="Whether those who ask over the network need a token.")]
+    limits: RequestLimits
 
 
 class ModelList(BaseModel):
@@ -220,6 +232,26 @@ class BackendList(BaseModel):
 
     v: Literal[1]
     backends: list[BackendRow]
+
+
+class MissingPicture(BaseModel):
+    """A picture that another was made from, and that is not inside it."""
+
+    field: Annotated[str, Field(description="Of the request: `init_image`, `mask`, `references.0`, ...")]
+    sha256: Annotated[str, Field(description="Of the file; empty = not known.")]
+
+
+class Recovered(BaseModel):
+    """How a picture was made, as far as it says."""
+
+    v: Literal[1]
+    request: Annotated[dict[str, Any], Field(description="What to ask for, without what is missing.")]
+    source: Annotated[str, Field(description="Which of its texts said it: `sdenv`, `parameters`, ...")]
+    index: Annotated[int, Field(ge=0, description="Which of the request's pictures it is.")]
+    seed: Annotated[int | None, Field(description="Of this picture; the request has that of the first.")]
+    missing: list[MissingPicture]
+    backend: Annotated[str, Field(description="What made it; empty = not known.")]
+    version: Annotated[str, Field(description="Of the program that made it; empty = not known.")]
 
 
 class Health(BaseModel):
