@@ -123,8 +123,8 @@ export class Form extends EventTarget {
     limit("steps", this.#status.limits.steps, model?.steps);
     limit("count", Math.min(max_count, this.#status.limits.count), 1);
     limit("guidance_scale", 100, model?.guidance_scale);
-    offerNames("sampler", samplers, model?.sampler ? `The model's own, ${model.sampler}` : "The model's own");
-    offerNames("schedule", schedules, "The sampler's own");
+    offerNames("sampler", samplers, model?.sampler ? `Auto, ${model.sampler}` : "Auto");
+    offerNames("schedule", schedules, "Auto");
     this.#offerSizes(size, model?.default_size);
     this.#summarise();
     this.dispatchEvent(new Event("offer"));

@@ -7,7 +7,7 @@ import { tile } from "/page/tiles.js";
 
 const SHOWN_JOBS = 24;
 const EXAMPLES = {
-  emoji: ["a pizza, 3d", "a cat, flat", "a red heart, 3d"],
+  emoji: ["a pizza, 3d", "a cat, flat", "a rocket, 3d"],
   "": ["a lighthouse at dawn, watercolour", "a cat reading a newspaper", "a city of glass under two moons"],
 };
 

@@ -7,6 +7,7 @@ import { blobOf } from "/page/start_picture.js";
 import { bytes, duration, moment, promptOf } from "/page/wording.js";
 
 const SURE_MS = 4000;
+const LARGEST_SCALE = 2; // a small picture is not blown up until it is a blur
 
 /** Tells its listeners `removed` (detail: the job's id). */
 export class Viewer extends EventTarget {
@@ -80,6 +81,7 @@ export class Viewer extends EventTarget {
     image.alt = promptOf(job);
     image.width = made?.width ?? 512;
     image.height = made?.height ?? 512;
+    image.style.maxWidth = `${image.width * LARGEST_SCALE}px`;
     setText(byId("viewer-prompt"), promptOf(job));
     byId("viewer-facts").replaceChildren(...factsOf(job, made).flatMap(([name, value]) => [h("dt", { text: name }), h("dd", { text: value })]));
     byId("viewer-notices").replaceChildren(...job.notices.map(({ message }) => h("p", { class: "hint", text: message })));
