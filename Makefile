@@ -50,7 +50,7 @@ arch: $(VENV)/.dev ## the import rules
 test: $(VENV)/.dev ## the test suite: no GPU, no network, at most three minutes on two cores
 	$(BIN)/python -m pytest --quiet --numprocesses $(TEST_WORKERS)
 
-test-slow: $(VENV)/.dev ## tests that take longer (tmux, kill loops)
+test-slow: $(VENV)/.dev ## tests that take longer (tmux, kill loops, a browser)
 	$(BIN)/python -m pytest -m slow
 
 test-gpu: $(VENV)/.dev ## tests that need a CUDA or MPS device
@@ -81,7 +81,7 @@ build: $(VENV)/.dev ## wheel and sdist in dist/
 check: lint types arch docs-check test test-slow ## everything that CI runs
 
 system-packages: ## Debian packages that the slow tests use (needs root)
-	apt-get update -qq && apt-get install -y -qq tmux
+	apt-get update -qq && apt-get install -y -qq tmux chromium
 
 clean: ## remove the environment and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -25,6 +25,7 @@ export class Form extends EventTarget {
 
   constructor() {
     super();
+    byId("prompt").value = stored(DRAFT, {}).prompt ?? ""; // at once: whoever types now is not typed over later
     byId("model").addEventListener("change", () => this.#offerModel());
     byId("size").addEventListener("change", () => this.#showOwnSize());
     const keep = debounced(() => this.#keepDraft(), 300);
@@ -42,7 +43,7 @@ export class Form extends EventTarget {
     byId("model").replaceChildren(...models.map((model) => new Option(model.name, model.name)));
     show("model", models.length > 0 && status.capabilities.carries.includes("model"));
     await this.#offerModel();
-    await this.fill(stored(DRAFT, {}), { keepsPrompt: false });
+    await this.fill({ ...stored(DRAFT, {}), prompt: byId("prompt").value });
   }
 
   /** The model that is chosen; null where the backend names none. */
@@ -77,19 +78,18 @@ export class Form extends EventTarget {
   }
 
   /**
-   * Puts a request into the form.
+   * Puts a request into the form. Prompts that it does not have stay as they are.
    *
    * @param {Object} request As the API has it; pictures are not looked at.
-   * @param {Object} options `keepsPrompt`: leave prompts alone where the request has none.
    * @returns {string[]} What could not be kept, each in words.
    */
-  async fill(request, { keepsPrompt = true } = {}) {
+  async fill(request) {
     const lost = [];
     const models = this.#status.models.map((each) => each.name);
     if (request.model && !models.includes(request.model)) lost.push(`the model ${request.model}`);
     byId("model").value = models.includes(request.model) ? request.model : (models[0] ?? "");
     await this.#offerModel();
-    for (const name of TEXTS) if (!keepsPrompt || request[name] !== undefined) byId(name).value = request[name] ?? "";
+    for (const name of TEXTS) if (request[name] !== undefined) byId(name).value = request[name] ?? "";
     for (const name of NUMBERS) byId(name).value = name === "count" && request[name] === 1 ? "" : (request[name] ?? "");
     for (const name of CHOICES) {
       if (!choose(byId(name), request[name] ?? "")) lost.push(`the ${name} ${request[name]}`);

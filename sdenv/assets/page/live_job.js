@@ -27,9 +27,10 @@ export class LiveJob {
     return this.record.resolved?.count ?? this.record.request.count ?? 1;
   }
 
-  /** A newer record from the server. */
+  /** A record from the server; one that was on its way while events overtook it is left aside. */
   update(record) {
-    if (record.attempt !== this.record.attempt) this.#restart();
+    if (record.attempt < this.record.attempt) return;
+    if (record.attempt > this.record.attempt) this.#restart();
     this.record = record;
     this.#takeFinished();
   }

@@ -77,7 +77,7 @@ class Card {
     if (job.currentStep === null && job.fraction === 0) this.bar.removeAttribute("value"); // under way, nothing to count yet
     else if (this.bar.value !== job.fraction) this.bar.value = job.fraction;
     setText(this.facts, factsOf(job));
-    this.cancel.disabled = job.isCancelling;
+    this.cancel.ariaDisabled = job.isCancelling; // not `disabled`: the focus stays
     setText(this.cancel, job.isCancelling ? "Cancelling …" : "Cancel");
   }
 }

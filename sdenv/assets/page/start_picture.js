@@ -123,6 +123,7 @@ async function imageData(blob) {
 
 /** A picture as the API gives it, as a file. */
 export function blobOf({ media_type, data }) {
-  const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+  const standard = data.replaceAll("-", "+").replaceAll("_", "/"); // the API's base64 is that of URLs
+  const bytes = Uint8Array.from(atob(standard), (character) => character.charCodeAt(0));
   return new Blob([bytes], { type: media_type });
 }

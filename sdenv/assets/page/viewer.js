@@ -57,7 +57,7 @@ export class Viewer extends EventTarget {
       const asked = await api.requestOf(job.id);
       const seed = job.pictures.find((each) => each.index === index)?.seed;
       const { init_image, mask, ...settings } = { ...asked, ...plain(job.resolved) };
-      this.dialog.close();
+      this.#leave();
       await this.intake.use({ ...settings, ...(seed === undefined ? {} : { seed }), count: 1 });
       if (asked.init_image) {
         await this.startPicture.take(blobOf(asked.init_image), asked.mask ? blobOf(asked.mask) : null);
@@ -67,6 +67,12 @@ export class Viewer extends EventTarget {
     } catch (error) {
       toastError(error);
     }
+  }
+
+  /** Closes it for another place on the page, which then has the focus. */
+  #leave() {
+    this.#opener = null;
+    this.dialog.close();
   }
 
   #tiles() {
@@ -101,7 +107,7 @@ export class Viewer extends EventTarget {
   async #startFromIt() {
     try {
       const answer = await fetch(pictureUrl(this.#job.id, this.#index));
-      this.dialog.close();
+      this.#leave();
       location.hash = "#create";
       await this.startPicture.take(await answer.blob());
       byId("mask").focus();

@@ -73,6 +73,7 @@ class PageFile:
             "ETag": self.tag,
             "Cache-Control": "no-cache",  # kept, but asked for again: an upgrade shows at the next reload
             "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+            "Referrer-Policy": "same-origin",  # without it browsers send a form's origin as null
             "Vary": "Accept, Cookie",
         }
         if request.headers.get("if-none-match") == self.tag:
