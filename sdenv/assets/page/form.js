@@ -29,6 +29,7 @@ export class Form extends EventTarget {
     byId("model").addEventListener("change", () => this.#offerModel());
     byId("size").addEventListener("change", () => this.#showOwnSize());
     const keep = debounced(() => this.#keepDraft(), 300);
+    addEventListener("pagehide", () => this.#keepDraft());
     byId("form").addEventListener("input", () => {
       keep();
       this.#summarise();

@@ -4,6 +4,7 @@
 import { api } from "/page/api.js";
 import { byId } from "/page/dom.js";
 import { toast, toastError } from "/page/messages.js";
+import { blobOf } from "/page/start_picture.js";
 
 export class Intake {
   constructor(form, startPicture) {
@@ -49,10 +50,14 @@ export class Intake {
     } else toast("Its settings are in the form.");
   }
 
-  /** Puts settings into the form and says what could not be kept. */
-  async use(request, notes = []) {
+  /** Puts a request into the form, pictures included, and says what could not be kept. */
+  async use({ init_image, mask, ...settings }, notes = []) {
     this.startPicture.remove();
-    const lost = await this.form.fill(request);
+    const lost = await this.form.fill(settings);
+    if (init_image) {
+      await this.startPicture.take(blobOf(init_image), mask ? blobOf(mask) : null);
+      byId("strength").value = settings.strength ?? "";
+    }
     location.hash = "#create";
     const offered = lost.length ? [`Not offered here: ${lost.join(", ")}.`] : [];
     for (const note of [...notes, ...offered]) toast(note);

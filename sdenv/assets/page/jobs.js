@@ -1,4 +1,4 @@
-// The jobs that wait or run: a list that is asked for again and again, and event streams for the first of them.
+// The jobs that wait or run: a list that is asked for again and again, and event streams for those that run.
 //
 // The list is the truth; streams make it live. A page that was asleep, reloaded or cut off asks for the list,
 // opens its streams where they were, and is where it would have been.
@@ -7,7 +7,7 @@ import { api, ApiError } from "/page/api.js";
 import { LiveJob } from "/page/live_job.js";
 import { JobStream } from "/page/streams.js";
 
-const STREAMS = 4; // browsers open six connections to a server; two are left for everything else
+const STREAMS = 5; // browsers open six connections to a server, for all tabs together; one must be left
 const BUSY_PAUSE_MS = 1000;
 const IDLE_PAUSE_MS = 4000;
 const HIDDEN_PAUSE_MS = 15000;
@@ -111,9 +111,10 @@ export class Jobs extends EventTarget {
     this.refresh();
   }
 
-  /** Streams for the first jobs, and only while somebody looks. */
+  /** Streams for the jobs that run, and only while somebody looks. */
   #settle() {
-    const wanted = document.hidden ? [] : [...this.active.values()].slice(0, STREAMS);
+    const running = [...this.active.values()].filter((job) => job.record.state === "running");
+    const wanted = document.hidden ? [] : running.slice(0, STREAMS);
     const ids = new Set(wanted.map((job) => job.id));
     for (const [id, stream] of this.#streams) {
       if (ids.has(id)) continue;

@@ -54,6 +54,8 @@ export class Queue {
 }
 
 class Card {
+  #shown = null; // what the image shows; reading it back from `src` would cost as much as showing it
+
   constructor(job, jobs) {
     this.image = h("img", { alt: "", decoding: "async", hidden: true });
     this.prompt = h("p", { class: "card-prompt", text: promptOf(job.record) });
@@ -71,14 +73,20 @@ class Card {
   draw(job) {
     const isRunning = job.record.state === "running";
     this.element.classList.toggle("is-running", isRunning);
-    this.image.hidden = !job.preview;
-    if (job.preview && this.image.src !== job.preview) this.image.src = job.preview;
+    this.#showPreview(job.preview);
     this.bar.hidden = !isRunning;
     if (job.currentStep === null && job.fraction === 0) this.bar.removeAttribute("value"); // under way, nothing to count yet
     else if (this.bar.value !== job.fraction) this.bar.value = job.fraction;
     setText(this.facts, factsOf(job));
     this.cancel.ariaDisabled = job.isCancelling; // not `disabled`: the focus stays
     setText(this.cancel, job.isCancelling ? "Cancelling …" : "Cancel");
+  }
+
+  #showPreview(preview) {
+    if (preview === this.#shown) return;
+    this.#shown = preview;
+    this.image.hidden = !preview;
+    if (preview) this.image.src = preview;
   }
 }
 

@@ -3,7 +3,6 @@
 import { api, pictureUrl } from "/page/api.js";
 import { byId, h, setText } from "/page/dom.js";
 import { toast, toastError } from "/page/messages.js";
-import { blobOf } from "/page/start_picture.js";
 import { bytes, duration, moment, promptOf } from "/page/wording.js";
 
 const SURE_MS = 4000;
@@ -56,13 +55,8 @@ export class Viewer extends EventTarget {
     try {
       const asked = await api.requestOf(job.id);
       const seed = job.pictures.find((each) => each.index === index)?.seed;
-      const { init_image, mask, ...settings } = { ...asked, ...plain(job.resolved) };
       this.#leave();
-      await this.intake.use({ ...settings, ...(seed === undefined ? {} : { seed }), count: 1 });
-      if (asked.init_image) {
-        await this.startPicture.take(blobOf(asked.init_image), asked.mask ? blobOf(asked.mask) : null);
-        byId("prompt").focus();
-      }
+      await this.intake.use({ ...asked, ...plain(job.resolved), ...(seed === undefined ? {} : { seed }), count: 1 });
       toast("Its settings are in the form.");
     } catch (error) {
       toastError(error);
@@ -152,7 +146,7 @@ export class Viewer extends EventTarget {
   }
 }
 
-/** What was really done, without pictures: those come with the request. */
+/** What was really done, without pictures: of those it has hashes only, and the request has them. */
 function plain(resolved) {
   const { init_image, mask, controls, references, ...rest } = resolved ?? {};
   return rest;

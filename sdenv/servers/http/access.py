@@ -22,7 +22,7 @@ from sdenv.core.server import Address
 from sdenv.servers.http.principal import Principal
 from sdenv.servers.http.settings import HttpSettings
 
-OPEN_PATHS: Final = frozenset({"/", "/health", "/ready", "/login", "/logout"})
+OPEN_PATHS: Final = frozenset({"/", "/health", "/ready", "/login"})
 """What anybody may ask for: whether the server lives, the page, and the form that takes the token."""
 PAGE_FOLDER: Final = "/page/"
 """Below it lie the files of the page: the same for everybody, and public like the rest of sdenv's code."""

@@ -95,7 +95,7 @@ def make(page: Page, prompt: str, **settings: str | int) -> None:
 
 @contextmanager
 def step_by_step() -> Iterator[tuple[SlowBackend, str]]:
-    """A backend that does a step when it is let, and the URL of a server before it; at the end it is let go."""
+    """A backend that does a step when it is let, and the URL of its server; at the end it is let go."""
     slow = SlowBackend()
     with http_server(slow) as address:
         try:

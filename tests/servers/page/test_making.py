@@ -15,6 +15,7 @@ from tests.support.http_servers import http_server, url_of
 
 pytestmark = pytest.mark.slow
 
+TIMES = "\N{MULTIPLICATION SIGN}"
 QUEUED = ".card:not(.is-running) .card-facts"
 
 
@@ -96,14 +97,14 @@ def test_five_jobs_show_their_places_and_move_up(page: Page) -> None:
 
 def test_only_what_the_backend_carries_is_offered(page: Page, emoji: str) -> None:
     opened(page, emoji)
-    expect(page.locator("#size option")).to_have_text(["The model's own, 256 × 256"])
+    expect(page.locator("#size option")).to_have_text([f"The model's own, 256 {TIMES} 256"])
     expect(page.locator("#sampler option")).not_to_have_count(0)
     expect(page.locator("#steps")).to_have_attribute("placeholder", "20")
     with http_server(FakeBackend(FakeSettings())) as address:
         opened(page, url_of(address))
         page.select_option("#model", "mosaic-native")
         expect(page.locator("#size option")).to_have_text(
-            ["The model's own, 256 × 256", "192 × 320", "320 × 192"]
+            [f"The model's own, 256 {TIMES} 256", f"192 {TIMES} 320", f"320 {TIMES} 192"]
         )
     with http_server(SlowBackend()) as address:
         opened(page, url_of(address))

@@ -21,11 +21,12 @@ BODY: Final = '{"request": {"prompt": "theirs", "width": 64, "height": 64, "step
 
 FETCHES = """async ([url, body]) => {
     const answers = {};
+    const json = { "Content-Type": "application/json" };
     const tries = {
         read: [url + "/sdenv/v1/jobs", {}],
         page: [url + "/", {}],
         simple: [url + "/sdenv/v1/jobs", { method: "POST", body }],
-        json: [url + "/sdenv/v1/jobs", { method: "POST", body, headers: { "Content-Type": "application/json" } }],
+        json: [url + "/sdenv/v1/jobs", { method: "POST", body, headers: json }],
         cookies: [url + "/sdenv/v1/jobs", { credentials: "include" }],
         login: [url + "/login", { method: "POST", body: new URLSearchParams({ token: "x" }) }],
     };
@@ -166,7 +167,8 @@ def test_a_name_that_was_made_to_point_here_opens_nothing(complaints: Complaints
     complaints.expect("")
     with http_server() as address:
         rules = f"--host-resolver-rules=MAP evil.test 127.0.0.1:{address.port}"
-        other = browser.browser_type.launch(executable_path=executable(), args=[*FLAGS, rules])
+        trusting = "--disable-features=LocalNetworkAccessChecks"  # a defence that not every browser has
+        other = browser.browser_type.launch(executable_path=executable(), args=[*FLAGS, rules, trusting])
         try:
             rebound = other.new_page()
             evil = f"http://evil.test:{address.port}"
@@ -174,7 +176,9 @@ def test_a_name_that_was_made_to_point_here_opens_nothing(complaints: Complaints
             assert answer is not None
             assert (answer.status, answer.json()["error"]["code"]) == (403, "origin-denied")
             theirs = f"{evil}/theirs"  # what the attacker's own server gave, before the name pointed here
-            rebound.route(theirs, lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
+            rebound.route(
+                theirs, lambda route: route.fulfill(body="<!doctype html>", content_type="text/html")
+            )
             rebound.goto(theirs)
             statuses = rebound.evaluate(
                 """async (body) => [

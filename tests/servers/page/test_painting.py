@@ -101,7 +101,10 @@ def test_undo_erase_invert_and_clear_do_what_they_say(page: Page) -> None:
         make(page, "painted", steps=1)
         expect(page.locator("#results .tile")).to_have_count(1)
         mask = mask_of(asked(url))
-        at = [mask.getpixel((int(x * SIDE_PX), int(y * SIDE_PX))) for x, y in ((0.5, 0.5), (0.6, 0.5), (0.15, 0.1))]
+        at = [
+            mask.getpixel((int(x * SIDE_PX), int(y * SIDE_PX)))
+            for x, y in ((0.5, 0.5), (0.6, 0.5), (0.15, 0.1))
+        ]
         assert at == [0, 255, 255]
         page.click("#mask-clear")
         expect(page.locator("#mask-undo")).to_be_disabled()

@@ -182,7 +182,9 @@ def test_the_shortcuts_do_what_the_help_says(page: Page, server: str) -> None:
     expect(page.locator("#view-create")).to_be_visible()
 
 
-def test_the_switch_changes_the_colours_and_is_remembered(page: Page, context: BrowserContext, server: str) -> None:
+def test_the_switch_changes_the_colours_and_is_remembered(
+    page: Page, context: BrowserContext, server: str
+) -> None:
     page.emulate_media(color_scheme="light")
     opened(page, server)
     light = background(page)
@@ -212,5 +214,7 @@ def tab_to(page: Page, selector: str) -> None:
         page.keyboard.press("Tab")
         if page.evaluate("selector => document.activeElement?.matches(selector)", selector):
             return
-        assert page.evaluate("document.activeElement === document.body || document.activeElement.checkVisibility()")
+        assert page.evaluate(
+            "document.activeElement === document.body || document.activeElement.checkVisibility()"
+        )
     raise AssertionError(f"no way to {selector} by Tab")

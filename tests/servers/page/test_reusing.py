@@ -29,7 +29,8 @@ PASTE = """([data, type]) => {
     const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
     const clipboardData = new DataTransfer();
     clipboardData.items.add(new File([bytes], "picture", { type }));
-    document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+    const event = new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true });
+    document.body.dispatchEvent(event);
 }"""
 
 
@@ -42,7 +43,9 @@ def server() -> Iterator[str]:
 def made_by_api(url: str, **request: object) -> tuple[str, bytes]:
     """Id and file of a picture that a script has made."""
     with httpx2.Client(base_url=url, trust_env=False) as client:
-        job_id = client.post(JOBS, json={"request": {"width": 64, "height": 64, "steps": 3, **request}}).json()["id"]
+        job_id = client.post(
+            JOBS, json={"request": {"width": 64, "height": 64, "steps": 3, **request}}
+        ).json()["id"]
         client.get(f"{JOBS}/{job_id}/events").read()
         return job_id, client.get(f"{JOBS}/{job_id}/pictures/0").content
 
@@ -100,6 +103,19 @@ def test_the_picture_of_a_batch_that_is_dropped_has_its_own_seed(page: Page, ser
     dropped(page, third)
     expect(page.locator("#seed")).to_have_value("7")
     expect(page.locator("#count")).to_have_value("")
+
+
+def test_a_dropped_png_brings_the_picture_that_it_was_made_from(page: Page, server: str) -> None:
+    start = picture(64, 64, 1).model_dump(mode="json")
+    _, file = made_by_api(server, prompt="changed", seed=5, init_image=start, strength=0.6)
+    opened(page, server)
+    dropped(page, file)
+    expect(page.locator("#start-summary")).to_have_text("chosen")
+    expect(page.locator("#strength")).to_have_value("0.6")
+    page.click("#make")
+    expect(page.locator("#results .tile")).to_have_count(2)
+    newest, before = pixels_of_newest(server)
+    assert newest == before
 
 
 def test_a_jpeg_that_is_chosen_fills_the_form_too(page: Page, server: str) -> None:
