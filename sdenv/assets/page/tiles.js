@@ -20,6 +20,7 @@ export function tile(job, index, open) {
     decoding: "async",
     width: made?.width ?? 256,
     height: made?.height ?? 256,
+    onerror: ({ target }) => target.remove(), // removed on the server; the tile says so when it is pressed
   });
   const label = `${promptOf(job)}, picture ${index + 1}${made ? `, seed ${made.seed}` : ""}`;
   return h("button", { type: "button", class: "tile", "aria-label": label, title: promptOf(job), "data-job": job.id,

@@ -74,7 +74,7 @@ def difference(one: Any, other: Any, box: tuple[float, float, float, float]) -> 
     places = tuple(int(share * SIDE_PX) for share in box)
     pairs = zip(one.crop(places).tobytes(), other.crop(places).tobytes(), strict=True)
     values = [abs(left - right) for left, right in pairs]
-    return sum(values) / len(values)
+    return float(sum(values) / len(values))
 
 
 def test_without_a_stroke_there_is_no_mask(page: Page) -> None:
