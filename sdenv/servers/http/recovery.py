@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from sdenv.protocols.native import NATIVE_VERSION, PREFIX
 from sdenv.servers.http import schemas
-from sdenv.servers.http.answers import FORMATS, WITH_BODY, errors
+from sdenv.servers.http.answers import FORMATS, WITH_BODY, errors, is_a
 
 _FILE: Final = {"schema": {"type": "string", "format": "binary"}}
 _BODY: Final[dict[str, Any]] = {
@@ -27,7 +27,7 @@ def router() -> APIRouter:
     @routes.post(
         "/metadata",
         openapi_extra=_BODY,
-        responses={200: {"model": schemas.Recovered}, **errors(*WITH_BODY, 503)},
+        responses={**is_a(schemas.Recovered), **errors(*WITH_BODY, 503)},
     )
     async def metadata(request: Request) -> Response:
         """How a picture was made: by sdenv, AUTOMATIC1111, ComfyUI and others. Nothing is kept."""
