@@ -217,5 +217,5 @@ app = group_app(
         "export": options.command_from(ExportFlags, _export, _EXPORT),
         "prune": options.command_from(PruneFlags, _prune, _PRUNE),
     },
-    default=lambda json_lines: _list(ListFlags(json_lines=json_lines)),
+    lists=True,
 )

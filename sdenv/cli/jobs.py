@@ -241,5 +241,5 @@ app = group_app(
         "cancel": options.command_from(CancelFlags, _cancel, _CANCEL),
         "fetch": options.command_from(FetchFlags, _fetch, _FETCH),
     },
-    default=lambda json_lines: _list(ListFlags(json_lines=json_lines)),
+    lists=True,
 )

@@ -45,4 +45,4 @@ def size_text(size_bytes: int) -> str:
     return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
 
 
-app = group_app("List the models found on this machine.", {"list": list_models}, default=list_models)
+app = group_app("List the models found on this machine.", {"list": list_models}, lists=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, Final, final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, final
 
 import typer
 import typer.main
@@ -96,7 +96,13 @@ class SdenvCommand(TyperCommand):
 
 
 class SdenvGroup(TyperGroup):
-    """A group of commands with our help page and our errors."""
+    """A group of commands with our help page and our errors.
+
+    Attributes:
+        default: The command that runs when none is named; None = the help page.
+    """
+
+    default: ClassVar[str | None] = None
 
     def summaries(self, ctx: "Context") -> list[tuple[str, str]]:
         """Names and summaries of the commands that the help shows."""
@@ -114,9 +120,19 @@ class SdenvGroup(TyperGroup):
         formatter.write(help_page(ctx, self.get_params(ctx), self.summaries(ctx)))
 
     def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
-        """Parses the options before the command, with our errors."""
+        """Parses the options before the command, with our errors.
+
+        Options without any command are those of the default command: `sdenv jobs -b URL` lists.
+        """
         with usage_errors(ctx):
-            return super().parse_args(ctx, args)
+            return super().parse_args(ctx, [*self._default(ctx, args), *args])
+
+    def _default(self, ctx: "Context", args: list[str]) -> list[str]:
+        """The command to put before what was typed, if any."""
+        if self.default is None or ctx.resilient_parsing:
+            return []
+        bare = not args or (args[0].startswith("-") and not {*args} & {*self.list_commands(ctx)})
+        return [self.default] if bare and not {*args} & {*HELP_NAMES["help_option_names"]} else []
 
     def resolve_command(self, ctx: "Context", args: list[str]) -> Any:
         """Finds the command, or says which one is near."""
@@ -130,6 +146,13 @@ class SdenvGroup(TyperGroup):
             )
         with usage_errors(ctx):
             return super().resolve_command(ctx, args)
+
+
+@final
+class ListingGroup(SdenvGroup):
+    """A group that lists when no command is named."""
+
+    default: ClassVar[str | None] = "list"
 
 
 @final
@@ -164,21 +187,18 @@ def command_app(callback: Callable[..., object], *, name: str, epilog: str = "")
 
 
 def group_app(
-    help_text: str,
-    commands: Mapping[str, Callable[..., object]],
-    default: Callable[[bool], object] | None = None,
+    help_text: str, commands: Mapping[str, Callable[..., object]], *, lists: bool = False
 ) -> typer.Typer:
     """An app of several commands.
 
     Args:
         help_text: What the help page of the group says.
         commands: Functions by the names of the commands.
-        default: Runs when no command is named, with whether JSON is wanted; None = the help page.
+        lists: Whether `list` runs when no command is named, with its options; else the help page.
     """
 
-    def with_default(ctx: typer.Context, json_lines: Json = False) -> None:
-        if ctx.invoked_subcommand is None and default is not None:
-            default(json_lines)
+    def with_default(json_lines: Json = False) -> None:
+        del json_lines  # for the help page: without a command it goes to `list`, as all its options do
 
     def without_default(ctx: typer.Context) -> None:
         if ctx.invoked_subcommand is None:
@@ -186,13 +206,13 @@ def group_app(
             raise typer.Exit(2)
 
     app = typer.Typer(
-        cls=SdenvGroup,
+        cls=ListingGroup if lists else SdenvGroup,
         add_completion=False,
         invoke_without_command=True,
         help=help_text,
         context_settings=HELP_NAMES,
     )
-    app.callback()(without_default if default is None else with_default)
+    app.callback()(with_default if lists else without_default)
     for name, command in commands.items():
         app.command(name, cls=SdenvCommand, context_settings=HELP_NAMES)(command)
     return app

@@ -10,6 +10,7 @@ import pytest
 
 from sdenv.backends.fake import FakeBackend, FakeSettings
 from sdenv.core.image import JPEG, ImageData, size_of
+from sdenv.core.request import GenerationRequest
 from sdenv.core.server import Address
 from sdenv.services.metadata import read_metadata
 from sdenv.testing.fakes import SlowBackend
@@ -52,6 +53,12 @@ def held(tmp_path: Path, slow: SlowBackend) -> Iterator[Queue]:
     with http_server(slow, data_dir=tmp_path / "server") as address:
         yield Queue(address)
         slow.let(1000)
+
+
+def test_without_a_command_the_options_are_those_of_the_list(queue: Queue) -> None:
+    with native_client(queue.address) as client:
+        job = client.submit(GenerationRequest(prompt="a cat", steps=1))
+    assert queue("--ids").lines == [job.id]
 
 
 def test_detach_prints_ids_and_ends_before_the_work(held: Queue, slow: SlowBackend, here: Path) -> None:
