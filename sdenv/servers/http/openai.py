@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.types import Message, Receive
 
 from sdenv.core.backend import BackendStatus
 from sdenv.core.errors import Cancelled, InvalidRequest, Kind, SdenvError, UnknownJob, UnknownModel
@@ -39,6 +40,8 @@ _COSTS_NOTHING: Final = frozenset({Kind.BUSY, Kind.UNAVAILABLE})
 _IMAGE_FIELD: Final = re.compile(r"image(\[\d*\])?")
 _MOST: Final = 100
 """Fields of a form, and files; no client sends a tenth of it."""
+PIECE_BYTES: Final = 2**16
+"""Of a form, parsed in one go: a millisecond or two."""
 _SECRET: Final = re.compile(r"([\w-]{16,64})\.(?:png|jpeg|webp)", re.ASCII)
 
 Read = Callable[[Service, Request], Awaitable[openai.Wanted]]
@@ -173,7 +176,9 @@ class _Desk:
     async def _key(self, request: Request) -> str:
         host = request.client.host if request.client else ""
         peer = f"{principal_of(request).name}\0{host}"
-        return KeptFailures.key(peer, request.url.path, await request.body())
+        body = await request.body()
+        # In a thread: the sum of a large form would keep everybody else waiting.
+        return await asyncio.to_thread(KeptFailures.key, peer, request.url.path, body)
 
 
 def _headers(wanted: openai.Wanted, status: BackendStatus, job: JobRecord) -> dict[str, str]:
@@ -240,6 +245,19 @@ async def _json(request: Request) -> dict[str, Any]:
     return await asyncio.to_thread(openai.json_object, await request.body())
 
 
+def _in_pieces(body: bytes) -> Receive:
+    """A body that is there, a little at a time: between two pieces the loop answers others."""
+    starts = iter(range(0, max(1, len(body)), PIECE_BYTES))
+
+    async def receive() -> Message:
+        await asyncio.sleep(0)
+        start = next(starts)
+        piece = body[start : start + PIECE_BYTES]
+        return {"type": "http.request", "body": piece, "more_body": start + PIECE_BYTES < len(body)}
+
+    return receive
+
+
 async def _form(request: Request) -> tuple[dict[str, Any], list[ImageData], ImageData | None]:
     """The plain fields of a form, the pictures to edit, and the mask.
 
@@ -250,8 +268,9 @@ async def _form(request: Request) -> tuple[dict[str, Any], list[ImageData], Imag
     values: dict[str, Any] = {}
     images: list[ImageData] = []
     mask: ImageData | None = None
+    form_request = Request(request.scope, _in_pieces(await request.body()))
     try:
-        async with request.form(max_files=_MOST, max_fields=_MOST, max_part_size=MAX_BODY_BYTES) as form:
+        async with form_request.form(max_files=_MOST, max_fields=_MOST, max_part_size=MAX_BODY_BYTES) as form:
             for name, value in form.multi_items():
                 if not isinstance(value, UploadFile):
                     values[name] = value
