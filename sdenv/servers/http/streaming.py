@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE: Final = "text/event-stream"
 RETRY_MS: Final = 1000
+LAST_WORDS_S: Final = 0.25
+"""How long the end of the server waits for one more event: what jobs have said is on its way by then."""
 _KEEP_ALIVE: Final = b": keep-alive\n\n"
 
 
@@ -115,10 +117,10 @@ async def with_pauses(
                     return
                 yield event
                 coming = asyncio.create_task(_next(events))
-            elif ending.done():
-                return
-            else:
+            elif not ending.done():
                 yield None
+            elif not (await asyncio.wait((coming,), timeout=LAST_WORDS_S))[0]:
+                return
     finally:
         await ended(ending, coming)
         if isinstance(events, AsyncGenerator):
