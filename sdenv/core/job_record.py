@@ -65,7 +65,7 @@ class JobRecord:
         attempt: How often it was begun; 0 = never.
         priority: Higher comes first; 0 is ordinary.
         owner: Name of the token that asked; "" = none was needed, or the server's own.
-        dialect: How it was asked for: `native`, `seed`, `a1111`, `openai`, `cli`.
+        dialect: How it was asked for: `native`, `seed`, `a1111`, `openai`, `sdcpp`, `cli`.
         durable: Whether it runs again after a crash of the server.
         position: How many jobs will run before it; None unless it is queued.
         fraction: The finished share of its work, 0 to 1.

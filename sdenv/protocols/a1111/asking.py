@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from sdenv.core.errors import InvalidRequest
 from sdenv.core.request import MAX_COUNT, MAX_SEED, GenerationRequest
+from sdenv.protocols.a1111.extra_arguments import with_extra_arguments
 from sdenv.protocols.a1111.fields import IMG2IMG, TXT2IMG, echo, ignored_names
 from sdenv.protocols.a1111.inputs import pictures_of
 from sdenv.protocols.a1111.names import sampler_and_schedule
@@ -82,6 +83,7 @@ def ask_of(
         BadImage: The init image or the mask is no picture, or a URL.
         InvalidRequest: A script is asked for.
     """
+    body = with_extra_arguments(body)
     if script := text(body, "script_name"):
         raise InvalidRequest(f"Script '{script[:60]}' not found", why="This server runs no scripts.")
     settings, left_out = overridden(options, table(body, "override_settings"), known.models)

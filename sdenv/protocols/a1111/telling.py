@@ -6,6 +6,7 @@ from typing import Any, Final
 from sdenv.core.capabilities import Mismatch
 from sdenv.core.request import MAX_SEED, GenerationRequest
 from sdenv.core.samplers import AUTOMATIC
+from sdenv.protocols.a1111.extra_arguments import EXTRA_ARGUMENTS
 from sdenv.protocols.a1111.names import scheduler_name
 from sdenv.protocols.inline import as_base64
 
@@ -25,6 +26,9 @@ def uncarried(request: GenerationRequest) -> tuple[Mismatch, ...]:
     found: list[Mismatch] = []
     if "<lora:" in request.prompt.casefold():
         found.append(Mismatch("prompt", "with '<lora:'", "AUTOMATIC1111 takes that as a command"))
+    if EXTRA_ARGUMENTS in request.prompt:
+        what = f"with '{EXTRA_ARGUMENTS}'"
+        found.append(Mismatch("prompt", what, "servers take that as further arguments"))
     found += [
         Mismatch("loras", repr(lora.name), "its name cannot stand in '<lora:name:weight>'")
         for lora in request.loras

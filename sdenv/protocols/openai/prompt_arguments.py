@@ -32,11 +32,22 @@ def with_extra_arguments(values: Mapping[str, Any]) -> Mapping[str, Any]:
         InvalidRequest: What stands there is not a JSON object.
     """
     prompt = values.get("prompt")
-    if not isinstance(prompt, str) or (block := _EXTRA_ARGUMENTS.search(prompt)) is None:
-        return values
+    extra = extra_arguments(prompt) if isinstance(prompt, str) else {}
+    return {**values, **extra}
+
+
+def extra_arguments(prompt: str) -> dict[str, Any]:
+    """What stands in a prompt, as plain fields, with the prompt that is left; empty = there is nothing.
+
+    Raises:
+        InvalidRequest: What stands there is not a JSON object.
+    """
+    block = _EXTRA_ARGUMENTS.search(prompt)
+    if block is None:
+        return {}
     extra = _extra_arguments(block[1])
     rest = f"{prompt[: block.start()]}{prompt[block.end() :]}".strip()
-    return {**values, **_flat(extra), "prompt": extra.get("prompt", rest)}
+    return {**_flat(extra), "prompt": extra.get("prompt", rest)}
 
 
 def _extra_arguments(text: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from sdenv.core.errors import InternalError, InvalidRequest, SdenvError, UnknownName
 from sdenv.protocols.native import PREFIX
-from sdenv.servers.http import a1111, about, native, openai, page, recovery, seed
+from sdenv.servers.http import a1111, about, native, openai, page, recovery, sdcpp, seed
 from sdenv.servers.http.access import COOKIE, OPEN_PATHS, Access
 from sdenv.servers.http.answers import error_response
 from sdenv.servers.http.bodies import BodyReader
@@ -26,6 +26,7 @@ ROUTERS: Final[tuple[Dialect, ...]] = (
     Dialect("seed", seed.router, seed.PREFIXES, seed.error_response, seed.invalid_response),
     Dialect("a1111", a1111.router, a1111.PREFIXES, a1111.error_response, a1111.invalid_response),
     Dialect("openai", openai.router, ("/v1", "/files"), openai.error_response),
+    Dialect("sdcpp", sdcpp.router, sdcpp.PREFIXES, sdcpp.error_response),
 )
 """Every dialect on the port; a new one is one module and one row. The first answers for paths of nobody."""
 

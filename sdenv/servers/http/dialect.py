@@ -22,7 +22,7 @@ class Dialect:
     by `error_response` of the dialect whose prefix is the longest that the path begins with.
 
     Attributes:
-        name: `native`, `seed`, `a1111`, `openai`: what jobs say of where they came from.
+        name: `native`, `seed`, `a1111`, `openai`, `sdcpp`: what jobs say of where they came from.
         router: Builds the routes.
         prefixes: Paths that are its own: "/sdapi/v1" is also "/sdapi/v1/txt2img".
         error_response: Says an error in its form.

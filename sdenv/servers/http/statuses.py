@@ -41,6 +41,9 @@ A1111: Final[Table] = NATIVE
 OPENAI: Final[Table] = {**NATIVE, (Kind.USAGE, True): 400, (Kind.USAGE, False): 400}
 """OpenAI's own server answers 400 to a wrong field; 409, which its clients repeat at once, is never said."""
 
+SDCPP: Final[Table] = {**NATIVE, (Kind.USAGE, True): 400}
+"""stable-diffusion.cpp's server: 400 for a wrong field, 409 for a cancel that comes too late."""
+
 _BY_CODE: Final[Mapping[str, int]] = {
     "job-not-found": 404,
     "request-too-large": 413,

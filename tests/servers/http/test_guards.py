@@ -76,7 +76,7 @@ def test_no_route_can_be_used_without_a_token_but_those_that_are_open(
 
 
 def test_a_wrong_token_is_told_in_the_form_of_the_dialect(closed: httpx2.Client) -> None:
-    for path in (f"{JOBS}", "/sdapi/v1/options", "/v1/models", "/server/status"):
+    for path in (f"{JOBS}", "/sdapi/v1/options", "/v1/models", "/server/status", "/sdcpp/v1/jobs/x"):
         answer = closed.get(path, headers={"Authorization": "Bearer wrong"})
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"].startswith("Basic")
