@@ -37,7 +37,8 @@ States = Annotated[
 ]
 Model = Annotated[str | None, _which("-m --model", "NAME", "Only those of this model.")]
 Dialect = Annotated[
-    str | None, _which("--dialect", "NAME", "Only those asked for so: native, seed, a1111, openai, cli.")
+    str | None,
+    _which("--dialect", "NAME", "Only those asked for so: native, seed, a1111, openai, sdcpp, cli."),
 ]
 Limit = Annotated[
     int | None, _which("-n --limit", "N", "At most so many; else 20 on a terminal, all in a pipe.")

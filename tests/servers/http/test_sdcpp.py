@@ -7,8 +7,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from pydantic import SecretStr
 
 from sdenv.core.image import JPEG, ImageData, size_of
+from sdenv.servers.http import Token
 from sdenv.services.metadata import read_metadata
 from sdenv.testing.fakes import SlowBackend
 from tests.servers.http.support import JOBS, asked, submitted
@@ -90,6 +92,24 @@ def test_what_is_ignored_and_what_is_changed_is_named(client: httpx2.Client) -> 
     answer = client.post(f"{API}/img_gen", json={**SMALL, "frobnicate": 1, "cache_mode": "ucache"})
     assert answer.json()["ignored"] == ["frobnicate", "cache_mode"]
     assert answer.headers["x-sdenv-ignored"] == "frobnicate, cache_mode"
+    changed = client.post(f"{API}/img_gen", json={**SMALL, "width": 67, "hires": {"enabled": True}})
+    assert changed.status_code == 202, changed.text
+    notices = " ".join(changed.json()["notices"])
+    assert "67x64" in notices
+    assert "hires" in notices
+    assert "67x64" in changed.headers["x-sdenv-notice"]
+    assert size_of(pictures(ended(client, changed.json()))[0]) == (67, 64)
+
+
+def test_a_job_is_known_to_those_only_whose_it_is() -> None:
+    tokens = {name: Token(secret=SecretStr(f"{name}-in-the-queue")) for name in ("alice", "bob")}
+    with asked(tokens=tokens) as client:
+        client.headers["Authorization"] = "Bearer alice-in-the-queue"
+        job = accepted(client)
+        ended(client, job)
+        client.headers["Authorization"] = "Bearer bob-in-the-queue"
+        assert client.get(job["poll_url"]).status_code == 404
+        assert client.post(f"{job['poll_url']}/cancel").status_code == 404
 
 
 def test_a_job_waits_is_cancelled_and_can_not_be_cancelled_again(
