@@ -36,6 +36,10 @@ class ServeFlags:
         int | None, _listen("--port", "N", "With one front end: its port; 0 = any that is free.")
     ] = None
     http_port: Annotated[int | None, _listen("--http-port", "N", "Port of http; 9090 unless said.")] = None
+    drawthings_http_port: Annotated[
+        int | None,
+        _listen("--drawthings-http-port", "N", "Also speak Draw Things' HTTP API here, usually 7860."),
+    ] = None
     tls: Annotated[bool, _listen("--tls", "", "Speak TLS, with a certificate made at the first start.")] = (
         False
     )

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from sdenv.core.errors import InternalError, InvalidRequest, SdenvError, UnknownName
 from sdenv.protocols.native import PREFIX
-from sdenv.servers.http import a1111, about, native, openai, page, recovery, sdcpp, seed
+from sdenv.servers.http import a1111, about, drawthings_http, native, openai, page, recovery, sdcpp, seed
 from sdenv.servers.http.access import COOKIE, OPEN_PATHS, Access
 from sdenv.servers.http.answers import error_response
 from sdenv.servers.http.bodies import BodyReader
@@ -29,6 +29,17 @@ ROUTERS: Final[tuple[Dialect, ...]] = (
     Dialect("sdcpp", sdcpp.router, sdcpp.PREFIXES, sdcpp.error_response),
 )
 """Every dialect on the port; a new one is one module and one row. The first answers for paths of nobody."""
+
+DRAW_THINGS: Final[tuple[Dialect, ...]] = (
+    Dialect(
+        drawthings_http.DIALECT,
+        drawthings_http.router,
+        (),
+        drawthings_http.error_response,
+        drawthings_http.invalid_response,
+    ),
+)
+"""The only dialect of the second port: its paths are also A1111's, and mean another thing."""
 
 _SUMMARY: Final = "Makes pictures: jobs that are never lost, their events as they happen, their results."
 
@@ -51,6 +62,22 @@ def build_app(service: Service, dialects: tuple[Dialect, ...] = ROUTERS) -> Fast
     app.state.own_routes = [route for _, router in routers for route in router.routes]
     _add_errors(app, dialects)
     _describe(app, needs_token=service.settings.has_tokens)
+    return app
+
+
+def build_draw_things_app(service: Service) -> FastAPI:
+    """The application of the second port, without its guards: one dialect, and nothing else."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    routes = drawthings_http.router(service)
+    app.include_router(routes)
+    app.state.own_routes = list(routes.routes)
+    _add_errors(app, DRAW_THINGS)
+
+    async def on_http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return drawthings_http.no_route()
+
+    app.add_exception_handler(HTTPException, on_http)
     return app
 
 

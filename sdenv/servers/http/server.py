@@ -13,7 +13,7 @@ from sdenv.core.errors import Denied
 from sdenv.core.events import Notice
 from sdenv.core.server import Address, Server, ServerSettings
 from sdenv.servers.http.access import Access
-from sdenv.servers.http.app import ROUTERS, build_app, guarded
+from sdenv.servers.http.app import DRAW_THINGS, ROUTERS, build_app, build_draw_things_app, guarded
 from sdenv.servers.http.bodies import BodyReader
 from sdenv.servers.http.context import Service
 from sdenv.servers.http.descriptors import most_connections
@@ -67,12 +67,13 @@ class HttpServer(Server):
             folder = stack.enter_context(self._data_dir())
             listener = stack.enter_context(bound(address))
             here = Address(*listener.getsockname()[:2])
+            draw_things = self._draw_things_port(address.host, stack)
             context = self._tls_context(folder, here)
             own_socket = stack.enter_context(unix_socket(settings.socket_path))
             self._note_socket(own_socket)
             metrics = Metrics()
             jobs = stack.enter_context(self._jobs(engine, folder, metrics))
-            listeners = _Listeners(here, listener, context, own_socket)
+            listeners = _Listeners(here, listener, context, own_socket, draw_things)
             asyncio.run(self._serve(engine, jobs, metrics, listeners, ready))
 
     def stop(self) -> None:
@@ -125,6 +126,18 @@ class HttpServer(Server):
             text = f"Another server has the socket {self._settings.socket_path}; this one serves without."
             self._notices += (Notice("socket-taken", text),)
 
+    def _draw_things_port(self, host: str, stack: ExitStack) -> socket.socket | None:
+        """Where clients of the Draw Things app are answered; None = nowhere."""
+        if self._settings.drawthings_http_port is None:
+            return None
+        address = Address(host, self._settings.drawthings_http_port)
+        listener = stack.enter_context(bound(address, "--drawthings-http-port"))
+        shown = f"[{host}]" if ":" in host else host
+        scheme = "https" if self._settings.speaks_tls else "http"
+        text = f"Draw Things' HTTP API: {scheme}://{shown}:{listener.getsockname()[1]}"
+        self._notices += (Notice("drawthings-http", text),)
+        return listener
+
     async def _serve(
         self,
         engine: Engine,
@@ -166,11 +179,13 @@ class _Listeners:
         port: socket.socket,
         context: ssl.SSLContext | None,
         own_socket: socket.socket | None,
+        draw_things: socket.socket | None,
     ) -> None:
         self.address = address
         self._port = port
         self._context = context
         self._own_socket = own_socket
+        self._draw_things = draw_things
 
     def servers(self, service: Service) -> "list[tuple[uvicorn.Server, socket.socket]]":
         """One server for each listener; they share everything but their guards."""
@@ -180,6 +195,10 @@ class _Listeners:
         found = [(_server(guarded(app, service, access, bodies), settings, self._context), self._port)]
         if self._own_socket is not None:
             found.append((_server(guarded(app, service, None, bodies), settings, None), self._own_socket))
+        if self._draw_things is not None:
+            app = build_draw_things_app(service)
+            guards = guarded(app, service, access, bodies, DRAW_THINGS)
+            found.append((_server(guards, settings, self._context), self._draw_things))
         return found
 
 

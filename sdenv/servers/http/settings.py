@@ -70,6 +70,7 @@ class HttpSettings(ServerSettings):
         tls_cert: A certificate chain in PEM; needs `tls_key`.
         tls_key: Its private key in PEM.
         socket_path: Also listen at this unix socket, without a token; only its owner can open it.
+        drawthings_http_port: Also listen here, for clients of the Draw Things app; 0 = any free; None = not.
         drain_s: When told to stop, how long running jobs may take to end.
         max_age_s: Ended jobs older than this are removed; None = kept.
         max_jobs: How many ended jobs are kept; None = all.
@@ -94,6 +95,7 @@ class HttpSettings(ServerSettings):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     socket_path: Path | None = None
+    drawthings_http_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     drain_s: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 30.0
     max_age_s: Seconds | None = None
     max_jobs: Positive | None = None

@@ -20,8 +20,12 @@ BACKLOG: Final = 512
 _TAKEN: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
 
 
-def bound(address: Address) -> socket.socket:
+def bound(address: Address, flag: str = "--port") -> socket.socket:
     """A TCP socket that listens.
+
+    Args:
+        address: Where.
+        flag: What says another port.
 
     Raises:
         PortInUse: Another program has the port, or only the system's own programs may have it.
@@ -37,10 +41,10 @@ def bound(address: Address) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except OSError as error:
-        raise _cannot_listen(address, error) from error
+        raise _cannot_listen(address, error, flag) from error
 
 
-def _cannot_listen(address: Address, error: OSError) -> PortInUse | UnavailableError:
+def _cannot_listen(address: Address, error: OSError, flag: str) -> PortInUse | UnavailableError:
     if error.errno not in _TAKEN:
         return UnavailableError(
             f"The server cannot listen at {address.host}:{address.port}.",
@@ -53,7 +57,7 @@ def _cannot_listen(address: Address, error: OSError) -> PortInUse | UnavailableE
         owner = owner_of(address.port)
         why = f"It is used by {owner}." if owner else "Another program listens there."
     return PortInUse(
-        f"The port {address.port} of {address.host} cannot be used.", why=why, hint="Give another --port."
+        f"The port {address.port} of {address.host} cannot be used.", why=why, hint=f"Give another {flag}."
     )
 
 

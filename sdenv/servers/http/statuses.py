@@ -44,6 +44,12 @@ OPENAI: Final[Table] = {**NATIVE, (Kind.USAGE, True): 400, (Kind.USAGE, False): 
 SDCPP: Final[Table] = {**NATIVE, (Kind.USAGE, True): 400}
 """stable-diffusion.cpp's server: 400 for a wrong field, 409 for a cancel that comes too late."""
 
+DRAW_THINGS: Final[Table] = {
+    **NATIVE,
+    **{(kind, True): 422 for kind in Kind if kind not in (Kind.DENIED, Kind.CANCELLED)},
+}
+"""The Draw Things app answers 422 to whatever it refuses; here to all that would fail again."""
+
 _BY_CODE: Final[Mapping[str, int]] = {
     "job-not-found": 404,
     "request-too-large": 413,

@@ -5,9 +5,24 @@ import itertools
 import pytest
 
 from sdenv.core.errors import Busy, Denied, InternalError, Kind, ServerStopping, all_error_types
-from sdenv.servers.http.statuses import A1111, NATIVE, OPENAI, SDCPP, Table, headers_of, status_of
+from sdenv.servers.http.statuses import (
+    A1111,
+    DRAW_THINGS,
+    NATIVE,
+    OPENAI,
+    SDCPP,
+    Table,
+    headers_of,
+    status_of,
+)
 
-TABLES = {"native": NATIVE, "a1111": A1111, "openai": OPENAI, "sdcpp": SDCPP}
+TABLES = {
+    "native": NATIVE,
+    "a1111": A1111,
+    "openai": OPENAI,
+    "sdcpp": SDCPP,
+    "drawthings-http": DRAW_THINGS,
+}
 
 
 def test_clients_of_openai_are_never_told_409() -> None:
