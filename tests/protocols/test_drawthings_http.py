@@ -1,6 +1,7 @@
 """Draw Things' HTTP API: which bodies ask for what, and which are refused."""
 
 import base64
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -102,6 +103,12 @@ def test_every_current_setting_can_be_sent_back_and_changes_nothing() -> None:
     ask = txt2img(**current)
     assert not ask.notes
     assert (ask.request.width, ask.request.seed) == (current["width"], None)
+
+
+def test_current_settings_of_a_small_model_are_not_out_of_range() -> None:
+    small = replace(STATUS, models=(replace(STATUS.models[0], default_size=(64, 72)),))
+    request = ask_of(settings_record(small), small, img2img=False).request
+    assert (request.width, request.height) == (64, 72)
 
 
 def test_what_is_not_done_here_is_named() -> None:
