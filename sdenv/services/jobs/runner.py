@@ -205,18 +205,19 @@ class Runner:
         request = work.request
         if work.resolved is not None:
             request = self._decided(work)
-        while not self._waiting.stopping:
+        while True:  # at least once: a job that has begun belongs to those that may finish
             try:
                 return self._engine.submit(
                     request, preview_every=work.preview_every, allow_degraded=work.allow_degraded
                 )
             except Busy:  # another front end of the same engine fills its queue
+                if self._waiting.stopping:
+                    return None
                 self._waiting.rest(PAUSE_S)
             except UnavailableError:
                 if not self._engine.closed:
                     raise
                 return None
-        return None
 
     def _decided(self, work: Work) -> GenerationRequest:
         """What a second try asks for: all that the first has decided, or at least its seed."""
