@@ -63,9 +63,10 @@ def _make_private(folder: Path) -> None:
     if not folder.is_dir():
         if folder.parent != folder:
             _make_private(folder.parent)
-        if folder.exists():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)  # another thread may make it in this moment
+        except FileExistsError as error:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
         with suppress(PermissionError):  # a folder that one may write to and not read
             sync_folder(folder.parent)
 

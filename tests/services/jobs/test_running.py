@@ -220,12 +220,13 @@ def test_a_waiting_job_is_cancelled_at_once_and_never_begins(tmp_path: Path) -> 
     gate = Gate()
     spy = Spy(Scripted(gate))
     with opened(tmp_path, spy) as jobs:
-        jobs.accept(SMALL)
+        first = jobs.accept(SMALL).job
         waiting = jobs.accept(SMALL).job
         cancelled = jobs.cancel(waiting.id)
         assert (cancelled.state, type(cancelled.error)) == (JobState.CANCELLED, Cancelled)
         assert types(watched(jobs, waiting.id)) == ["job-queued", "job-ended"]
         gate.open()
+        jobs.wait(first.id, PATIENCE_S)
     assert len(spy.calls) == 1
 
 
