@@ -1,14 +1,14 @@
 """Further arguments inside the prompt, as clients of stable-diffusion.cpp's server hide them here too.
 
 Source: leejet/stable-diffusion.cpp, `examples/server/api.md`; how they are read is in
-`protocols.openai.prompt_arguments`.
+`protocols.prompt_arguments`.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from sdenv.protocols.a1111.values import Body, table
-from sdenv.protocols.openai.prompt_arguments import extra_arguments
+from sdenv.protocols.prompt_arguments import extra_arguments
 
 EXTRA_ARGUMENTS: Final = "<sd_cpp_extra_args>"
 _NAMES: Final[Mapping[str, str]] = {

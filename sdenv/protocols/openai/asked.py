@@ -10,9 +10,8 @@ from typing import Any, Final
 from sdenv.core.errors import InvalidRequest, UnsupportedError
 from sdenv.core.image import PNG, ImageData
 from sdenv.core.request import GenerationRequest, parse_request
-from sdenv.protocols.openai.loose import LooseFields, fault
+from sdenv.protocols.loose_fields import LooseFields, fault
 from sdenv.protocols.openai.pictures import picture_of_json, repaint_mask
-from sdenv.protocols.openai.prompt_arguments import with_extra_arguments
 from sdenv.protocols.openai.words import (
     EXTENSIONS,
     FORMATS,
@@ -20,6 +19,7 @@ from sdenv.protocols.openai.words import (
     MAX_IMAGES,
     MAX_PARTIAL_IMAGES,
 )
+from sdenv.protocols.prompt_arguments import with_extra_arguments
 
 
 class Call(Enum):

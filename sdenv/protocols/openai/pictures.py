@@ -6,7 +6,7 @@ from typing import Any, Final
 from sdenv.core.errors import BadMask, UnsupportedError
 from sdenv.core.image import JPEG, ImageData, decode, encode_png, size_of
 from sdenv.protocols.inline import inline_picture
-from sdenv.protocols.openai.loose import fault
+from sdenv.protocols.loose_fields import fault
 
 _NO_TRANSPARENCY: Final = 255
 _BEST_JPEG_QUALITY: Final = 95  # above it Pillow's files grow by half, and no eye sees a difference

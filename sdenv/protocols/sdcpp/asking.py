@@ -10,7 +10,7 @@ from sdenv.core.image import ImageData
 from sdenv.core.privacy import name_only
 from sdenv.core.request import GenerationRequest, parse_request
 from sdenv.protocols.inline import as_base64, inline_picture
-from sdenv.protocols.openai.loose import LooseFields, fault
+from sdenv.protocols.loose_fields import LooseFields, fault
 from sdenv.protocols.sdcpp.output import FORMATS, MAX_COMPRESSION, Output
 
 CARRIES: Final = frozenset(

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sdenv.protocols.openai.loose import fault
+from sdenv.protocols.loose_fields import fault
 
 _EXTRA_ARGUMENTS: Final = re.compile(r"<sd_cpp_extra_args>(.*?)</sd_cpp_extra_args>", re.DOTALL)
 _OURS: Final[Mapping[Any, str]] = {
